@@ -1,0 +1,248 @@
+//! What can go wrong with a connection, told apart by SQLSTATE (SQLite: by its extended result code).
+
+use std::fmt;
+
+use crate::DataSourceUrl;
+
+/// A failed attempt to use a database. Messages name the data source and never a login or a bound value.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// No connection could be made.
+    #[error("cannot connect to {data_source}: {reason}")]
+    Connect {
+        /// The canonical URL.
+        data_source: DataSourceUrl,
+        /// What kind of failure it was.
+        reason: ConnectFailure,
+        /// The driver's error.
+        #[source]
+        source: Option<Box<sqlx::Error>>,
+    },
+    /// Every connection was in use until the deadline. Retry later, or raise the cap.
+    #[error("all {cap} connections to {data_source} stayed in use for {waited_ms} ms; retry, or raise max_connections")]
+    Exhausted {
+        /// The canonical URL.
+        data_source: DataSourceUrl,
+        /// The cap of this pool.
+        cap: u32,
+        /// How long the caller waited, in milliseconds.
+        waited_ms: u128,
+    },
+    /// A PostgreSQL source needs a login and none was given.
+    #[error("{data_source} needs a login and none is configured")]
+    NoLogin {
+        /// The canonical URL.
+        data_source: DataSourceUrl,
+    },
+    /// The transaction was ended already, or its connection was given up after a failure.
+    #[error("the transaction has ended")]
+    Ended,
+    /// A statement of the transaction failed or was cancelled before, so that there is nothing to commit. Nothing was written.
+    #[error("the transaction in {data_source} was given up after a failed or cancelled statement; nothing was written")]
+    Aborted {
+        /// The canonical URL.
+        data_source: DataSourceUrl,
+    },
+    /// A setting of the session cannot be sent.
+    #[error("the session setting {setting} contains a NUL character, which no database accepts")]
+    SessionSetting {
+        /// The setting's name.
+        setting: &'static str,
+    },
+    /// A bound value has no exact form on this engine.
+    #[error("a bound value cannot be stored exactly: {reason}")]
+    UnstorableValue {
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// A stored value has no Rust form.
+    #[error(
+        "column {column} holds {value}, which has no exact Rust value; exclude the row, or read the column as text"
+    )]
+    Unrepresentable {
+        /// The column's name in the result.
+        column: String,
+        /// What it holds: `infinity`, `-infinity`, `24:00:00`, or `a date outside the supported range`.
+        value: &'static str,
+    },
+    /// The tenant's writes are held: a transfer is under way, or its rows have moved. Route again and retry.
+    #[error("the tenant is fenced in {data_source}: its rows are being moved or have moved")]
+    Fenced {
+        /// The canonical URL.
+        data_source: DataSourceUrl,
+    },
+    /// A unique constraint refused the row.
+    #[error("a row with this key exists already (constraint {constraint})")]
+    UniqueViolation {
+        /// The constraint's name; on SQLite the columns.
+        constraint: String,
+    },
+    /// A foreign key refused the row: what it refers to is not there, or something refers to it.
+    #[error("a referenced row does not exist, or the row is still referenced (constraint {constraint})")]
+    ForeignKeyViolation {
+        /// The constraint's name; empty on SQLite, which does not tell.
+        constraint: String,
+    },
+    /// A check constraint refused the row.
+    #[error("a value is not allowed (constraint {constraint})")]
+    CheckViolation {
+        /// The constraint's name.
+        constraint: String,
+    },
+    /// A column that must have a value has none.
+    #[error("column {column} must have a value")]
+    NotNullViolation {
+        /// The column's name.
+        column: String,
+    },
+    /// Row-level security refused the row, or the role lacks the privilege.
+    #[error("the database refused access for this role in {data_source}")]
+    PermissionDenied {
+        /// The canonical URL.
+        data_source: DataSourceUrl,
+        /// The driver's error.
+        #[source]
+        source: Box<sqlx::Error>,
+    },
+    /// The database chose this transaction to give way (serialization, deadlock, lock not available, SQLite busy). Retry it.
+    #[error("the transaction gave way to a concurrent one in {data_source}; retry it")]
+    Conflict {
+        /// The canonical URL.
+        data_source: DataSourceUrl,
+        /// The driver's error.
+        #[source]
+        source: Box<sqlx::Error>,
+    },
+    /// Anything else a statement ran into.
+    #[error("a statement failed in {data_source}")]
+    Statement {
+        /// The canonical URL.
+        data_source: DataSourceUrl,
+        /// The driver's error.
+        #[source]
+        source: Box<sqlx::Error>,
+    },
+}
+
+/// Why no connection could be made, as far as it can be told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ConnectFailure {
+    /// The login was refused.
+    Login,
+    /// The database, or the SQLite file, does not exist.
+    NoSuchDatabase,
+    /// Nothing answers in time, or the connection was refused.
+    Unreachable,
+    /// TLS could not be agreed on or verified.
+    Tls,
+    /// The server has no connection left, or is starting or stopping.
+    Unavailable,
+    /// The pool was closed.
+    Closed,
+    /// Anything else.
+    Other,
+}
+
+impl fmt::Display for ConnectFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Login => "the login was refused; check the credential",
+            Self::NoSuchDatabase => "the database does not exist",
+            Self::Unreachable => "nothing answers there; check host and port, and that the server runs",
+            Self::Tls => "TLS could not be verified; check sslmode and sslrootcert",
+            Self::Unavailable => "the server accepts no connection now; retry later",
+            Self::Closed => "its pool was closed; route again",
+            Self::Other => "the connection failed",
+        })
+    }
+}
+
+impl Error {
+    /// Whether the same call may succeed when it is made again, in a new transaction.
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Connect { reason, .. } => match reason {
+                ConnectFailure::Unreachable | ConnectFailure::Unavailable | ConnectFailure::Closed => true,
+                ConnectFailure::Login
+                | ConnectFailure::NoSuchDatabase
+                | ConnectFailure::Tls
+                | ConnectFailure::Other => false,
+            },
+            Self::Exhausted { .. } | Self::Conflict { .. } | Self::Fenced { .. } => true,
+            Self::NoLogin { .. }
+            | Self::Ended
+            | Self::Aborted { .. }
+            | Self::SessionSetting { .. }
+            | Self::UnstorableValue { .. }
+            | Self::Unrepresentable { .. }
+            | Self::UniqueViolation { .. }
+            | Self::ForeignKeyViolation { .. }
+            | Self::CheckViolation { .. }
+            | Self::NotNullViolation { .. }
+            | Self::PermissionDenied { .. }
+            | Self::Statement { .. } => false,
+        }
+    }
+
+    /// The SQLSTATE (on SQLite the extended result code) behind a statement's error, where there is one.
+    pub fn sqlstate(&self) -> Option<String> {
+        match self {
+            Self::PermissionDenied { source, .. } | Self::Conflict { source, .. } | Self::Statement { source, .. } => {
+                source.as_database_error().and_then(|error| error.code()).map(std::borrow::Cow::into_owned)
+            }
+            _ => None,
+        }
+    }
+
+    pub(crate) fn from_connect(data_source: &DataSourceUrl, source: sqlx::Error) -> Self {
+        let reason = match &source {
+            sqlx::Error::Database(error) => match error.code().as_deref() {
+                Some("28P01" | "28000") => ConnectFailure::Login,
+                Some("3D000" | "14") => ConnectFailure::NoSuchDatabase,
+                Some("53300" | "57P01" | "57P02" | "57P03") => ConnectFailure::Unavailable,
+                _ => ConnectFailure::Other,
+            },
+            sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut => ConnectFailure::Unreachable,
+            sqlx::Error::Tls(_) => ConnectFailure::Tls,
+            sqlx::Error::PoolClosed => ConnectFailure::Closed,
+            _ => ConnectFailure::Other,
+        };
+        Self::Connect { data_source: data_source.clone(), reason, source: Some(Box::new(source)) }
+    }
+
+    pub(crate) fn from_statement(data_source: &DataSourceUrl, source: sqlx::Error) -> Self {
+        let sqlx::Error::Database(error) = &source else {
+            if matches!(source, sqlx::Error::Io(_) | sqlx::Error::Tls(_)) {
+                return Self::from_connect(data_source, source);
+            }
+            return Self::Statement { data_source: data_source.clone(), source: Box::new(source) };
+        };
+        let data_source = data_source.clone();
+        let constraint = || error.constraint().map_or_else(|| sqlite_detail(error.message()), str::to_owned);
+        match error.code().as_deref() {
+            Some("TN001") => Self::Fenced { data_source },
+            // SQLite's RAISE(ABORT) has one code for every trigger; only the text tells whose it is.
+            Some("1811") if error.message().starts_with("tenantry: tenant is fenced") => Self::Fenced { data_source },
+            Some("23505" | "1555" | "2067" | "2579") => Self::UniqueViolation { constraint: constraint() },
+            Some("23503") => Self::ForeignKeyViolation { constraint: constraint() },
+            Some("787") => Self::ForeignKeyViolation { constraint: String::new() },
+            Some("23514" | "275") => Self::CheckViolation { constraint: constraint() },
+            Some("23502") => Self::NotNullViolation { column: postgres_column(error.as_ref()).unwrap_or_default() },
+            Some("1299") => Self::NotNullViolation { column: sqlite_detail(error.message()) },
+            Some("42501") => Self::PermissionDenied { data_source, source: Box::new(source) },
+            Some("40001" | "40P01" | "55P03" | "5" | "6" | "261" | "262" | "517") => {
+                Self::Conflict { data_source, source: Box::new(source) }
+            }
+            _ => Self::Statement { data_source, source: Box::new(source) },
+        }
+    }
+}
+
+fn postgres_column(error: &(dyn sqlx::error::DatabaseError + 'static)) -> Option<String> {
+    error.try_downcast_ref::<sqlx::postgres::PgDatabaseError>()?.column().map(str::to_owned)
+}
+
+/// `UNIQUE constraint failed: accounts.tenant_id, accounts.id` → what stands behind the colon.
+fn sqlite_detail(message: &str) -> String {
+    message.split_once("failed: ").map_or_else(String::new, |(_, detail)| detail.to_owned())
+}
