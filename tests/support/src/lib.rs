@@ -1,1 +1,7 @@
-//! Placeholder.
+//! What the tests and the demonstration run against: PostgreSQL servers that they start themselves, and the single
+//! database that the CRM had before its tenants were told apart.
+//!
+//! This crate knows no tenant routing, no credential and no entity: what it builds is what an operator would bring.
+
+pub mod cluster;
+pub mod sample;
