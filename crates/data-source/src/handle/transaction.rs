@@ -1,0 +1,199 @@
+//! A transaction on one tenant's data.
+
+use std::{
+    fmt,
+    sync::Arc,
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
+};
+
+use futures_util::{StreamExt, stream::BoxStream};
+use sea_orm::{QueryResult, Statement, Value};
+use tenantry_connection::{Mode, Transaction};
+use tokio::sync::{Mutex, MutexGuard};
+
+use super::{Access, Isolation, TenantContext, UnitOfWork, sealed};
+use crate::Error;
+
+/// A transaction on one tenant's data. It does one thing at a time: statements that are issued at once wait for each other.
+///
+/// After a statement that failed or was cancelled nothing more can be done in it, on every engine: SQLite would go on, and
+/// then leave half of a bulk write behind. Dropped before it is committed, it is rolled back by closing its connection.
+pub struct TenantTransaction {
+    context: Arc<TenantContext>,
+    state: Mutex<State>,
+    streaming: AtomicBool,
+    /// Statements that may have written, so far.
+    writes: AtomicU64,
+    /// A unit of work ended with an error after it had written.
+    given_up: AtomicBool,
+}
+
+struct State {
+    transaction: Transaction,
+    /// A statement was begun and has not succeeded: it failed, or its future was dropped midway.
+    failed: bool,
+}
+
+impl TenantTransaction {
+    pub(super) async fn begin(context: Arc<TenantContext>, mode: Mode) -> Result<Self, Error> {
+        let transaction = context.pool.begin(&context.session(), mode).await?;
+        Ok(Self {
+            context,
+            state: Mutex::new(State { transaction, failed: false }),
+            streaming: AtomicBool::new(false),
+            writes: AtomicU64::new(0),
+            given_up: AtomicBool::new(false),
+        })
+    }
+
+    /// Makes the writes last.
+    ///
+    /// # Errors
+    /// [`Error::TransactionFailed`] when an earlier statement failed or was cancelled: nothing was written.
+    /// [`Error::Connection`] when the database refused; where the connection broke, whether it was committed is not known.
+    pub async fn commit(self) -> Result<(), Error> {
+        let State { transaction, failed } = self.state.into_inner();
+        if failed || self.given_up.into_inner() {
+            let _ = transaction.rollback().await;
+            return Err(Error::TransactionFailed);
+        }
+        Ok(transaction.commit().await?)
+    }
+
+    /// Undoes the writes and gives the connection back.
+    ///
+    /// # Errors
+    /// [`Error::Connection`] when the database did not answer; the writes are undone all the same.
+    pub async fn rollback(self) -> Result<(), Error> {
+        Ok(self.state.into_inner().transaction.rollback().await?)
+    }
+
+    /// Runs one statement of raw SQL and returns the number of rows it affected. Nothing but row-level security keeps it
+    /// within the tenant, and it can change the very setting that the policies compare with: only for text that the
+    /// application itself wrote, with every value bound.
+    ///
+    /// # Errors
+    /// [`Error::RawSqlRefused`] on restricted access where no row-level security stands behind.
+    pub async fn execute_raw_sql_outside_the_tenant_guard(
+        &self,
+        sql: &str,
+        values: impl IntoIterator<Item = Value> + Send,
+    ) -> Result<u64, Error> {
+        let statement = self.raw_statement(sql, values)?;
+        sealed::Handle::execute(self, statement).await
+    }
+
+    /// Runs one query of raw SQL and returns its rows. See [`Self::execute_raw_sql_outside_the_tenant_guard`].
+    ///
+    /// # Errors
+    /// [`Error::RawSqlRefused`] on restricted access where no row-level security stands behind.
+    pub async fn query_raw_sql_outside_the_tenant_guard(
+        &self,
+        sql: &str,
+        values: impl IntoIterator<Item = Value> + Send,
+    ) -> Result<Vec<QueryResult>, Error> {
+        let statement = self.raw_statement(sql, values)?;
+        sealed::Handle::query_all(self, statement, Mode::Write).await
+    }
+
+    /// How many statements may have written so far.
+    pub(super) fn writes(&self) -> u64 {
+        self.writes.load(Ordering::Acquire)
+    }
+
+    /// Marks the transaction as one that can only be rolled back.
+    pub(super) fn give_up(&self) {
+        self.given_up.store(true, Ordering::Release);
+    }
+
+    fn raw_statement(&self, sql: &str, values: impl IntoIterator<Item = Value>) -> Result<Statement, Error> {
+        match (self.context.isolation, self.context.access) {
+            (Isolation::PredicateOnly, Access::Restricted) => {
+                Err(Error::RawSqlRefused { tenant: self.context.tenant_id })
+            }
+            (Isolation::Policy, _) | (Isolation::PredicateOnly, Access::Service) => {
+                Ok(Statement::from_sql_and_values(self.context.backend(), sql, values))
+            }
+        }
+    }
+
+    /// The connection for one statement, marked as failed until the statement has succeeded.
+    async fn attempt(&self) -> Result<MutexGuard<'_, State>, Error> {
+        // Waiting would never end: the stream is read by the task that would wait.
+        if self.streaming.load(Ordering::Acquire) {
+            return Err(Error::StreamOpen);
+        }
+        let mut state = self.state.lock().await;
+        if state.failed || self.given_up.load(Ordering::Acquire) {
+            return Err(Error::TransactionFailed);
+        }
+        state.failed = true;
+        Ok(state)
+    }
+}
+
+impl sealed::Handle for TenantTransaction {
+    fn context(&self) -> &Arc<TenantContext> {
+        &self.context
+    }
+
+    async fn query_all(&self, statement: Statement, mode: Mode) -> Result<Vec<QueryResult>, Error> {
+        let mut state = self.attempt().await?;
+        let rows = state.transaction.query_all(statement).await?;
+        if mode == Mode::Write {
+            self.writes.fetch_add(1, Ordering::AcqRel);
+        }
+        state.failed = false;
+        Ok(rows)
+    }
+
+    async fn execute(&self, statement: Statement) -> Result<u64, Error> {
+        let mut state = self.attempt().await?;
+        let affected = state.transaction.execute(statement).await?;
+        self.writes.fetch_add(1, Ordering::AcqRel);
+        state.failed = false;
+        Ok(affected)
+    }
+
+    fn stream(&self, statement: Statement) -> BoxStream<'_, Result<QueryResult, Error>> {
+        // A stream that is dropped midway leaves its statement unfinished: the transaction counts as failed.
+        async_stream::try_stream! {
+            let mut state = self.attempt().await?;
+            let _open = Streaming::set(&self.streaming);
+            {
+                let mut rows = std::pin::pin!(state.transaction.stream(statement));
+                while let Some(row) = rows.next().await {
+                    yield row?;
+                }
+            }
+            state.failed = false;
+        }
+        .boxed()
+    }
+
+    async fn unit_of_work(&self, _mode: Mode) -> Result<UnitOfWork<'_>, Error> {
+        Ok(UnitOfWork::within(self))
+    }
+}
+
+impl fmt::Debug for TenantTransaction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.context.fmt_as(f, "TenantTransaction")
+    }
+}
+
+/// Set while a stream is open, however it ends.
+struct Streaming<'a>(&'a AtomicBool);
+
+impl<'a> Streaming<'a> {
+    fn set(flag: &'a AtomicBool) -> Self {
+        flag.store(true, Ordering::Release);
+        Self(flag)
+    }
+}
+
+impl Drop for Streaming<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Release);
+    }
+}
