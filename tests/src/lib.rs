@@ -1,1 +1,1 @@
-//! Scenarios.
+//! The scenarios are in `scenarios/`; this package has nothing else.

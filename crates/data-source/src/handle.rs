@@ -24,6 +24,8 @@ pub use transaction::TenantTransaction;
 pub use unit_of_work::UnitOfWork;
 pub use write_log::{WriteLogEntry, WriteOperation};
 
+use sealed::Checked;
+
 use crate::{Error, ScopedDelete, ScopedInsert, ScopedSelect, ScopedUpdate};
 
 /// Which login of a data source a handle uses.
@@ -64,25 +66,25 @@ impl fmt::Display for Isolation {
     }
 }
 
-/// Whom a handle works for, and where.
+/// Whom a handle works for, and where. Its fields are this crate's alone: the pool must not get out.
 #[derive(Clone)]
 pub struct TenantContext {
     /// The tenant's id in the application database.
-    pub tenant_id: Uuid,
+    pub(crate) tenant_id: Uuid,
     /// Its id in the data source.
-    pub key: TenantKey,
+    pub(crate) key: TenantKey,
     /// The name of the tenant column in tables that are no entity of the application (the write log).
-    pub tenant_column: String,
+    pub(crate) tenant_column: String,
     /// Which login is used.
-    pub access: Access,
+    pub(crate) access: Access,
     /// What stands behind the predicate.
-    pub isolation: Isolation,
+    pub(crate) isolation: Isolation,
     /// The engine of the data source.
-    pub engine: Engine,
+    pub(crate) engine: Engine,
     /// Who acts; the write log records it.
-    pub actor: Actor,
+    pub(crate) actor: Actor,
     /// Where connections come from.
-    pub pool: Pool,
+    pub(crate) pool: Pool,
 }
 
 impl TenantContext {
@@ -101,16 +103,30 @@ impl TenantContext {
 pub(crate) mod sealed {
     use super::*;
 
+    /// A statement that this crate answers for. Its methods would be reachable through a generic bound on [`TenantHandle`],
+    /// so [`Handle`] takes nothing that anyone else could make.
+    pub struct Checked(Statement);
+
+    impl Checked {
+        pub(crate) fn new(statement: Statement) -> Self {
+            Self(statement)
+        }
+
+        pub(crate) fn into_statement(self) -> Statement {
+            self.0
+        }
+    }
+
     /// The seam to the connection layer: every statement of a handle goes through one of these.
     pub trait Handle: Send + Sync {
         fn context(&self) -> &Arc<TenantContext>;
         fn query_all(
             &self,
-            statement: Statement,
+            statement: Checked,
             mode: Mode,
         ) -> impl Future<Output = Result<Vec<QueryResult>, Error>> + Send;
-        fn execute(&self, statement: Statement) -> impl Future<Output = Result<u64, Error>> + Send;
-        fn stream(&self, statement: Statement) -> BoxStream<'_, Result<QueryResult, Error>>;
+        fn execute(&self, statement: Checked) -> impl Future<Output = Result<u64, Error>> + Send;
+        fn stream(&self, statement: Checked) -> BoxStream<'_, Result<QueryResult, Error>>;
         fn unit_of_work(&self, mode: Mode) -> impl Future<Output = Result<UnitOfWork<'_>, Error>> + Send;
     }
 }
@@ -243,9 +259,9 @@ impl sealed::Handle for TenantDb {
         &self.context
     }
 
-    async fn query_all(&self, statement: Statement, mode: Mode) -> Result<Vec<QueryResult>, Error> {
+    async fn query_all(&self, statement: Checked, mode: Mode) -> Result<Vec<QueryResult>, Error> {
         let mut transaction = self.context.pool.begin(&self.context.session(), mode).await?;
-        match transaction.query_all(statement).await {
+        match transaction.query_all(statement.into_statement()).await {
             Ok(rows) => {
                 transaction.commit().await?;
                 Ok(rows)
@@ -257,9 +273,9 @@ impl sealed::Handle for TenantDb {
         }
     }
 
-    async fn execute(&self, statement: Statement) -> Result<u64, Error> {
+    async fn execute(&self, statement: Checked) -> Result<u64, Error> {
         let mut transaction = self.context.pool.begin(&self.context.session(), Mode::Write).await?;
-        match transaction.execute(statement).await {
+        match transaction.execute(statement.into_statement()).await {
             Ok(affected) => {
                 transaction.commit().await?;
                 Ok(affected)
@@ -271,12 +287,12 @@ impl sealed::Handle for TenantDb {
         }
     }
 
-    fn stream(&self, statement: Statement) -> BoxStream<'_, Result<QueryResult, Error>> {
+    fn stream(&self, statement: Checked) -> BoxStream<'_, Result<QueryResult, Error>> {
         // The stream owns its lease: the connection goes back when the last row was read, and is closed when it is dropped.
         async_stream::try_stream! {
             let mut transaction = self.context.pool.begin(&self.context.session(), Mode::Read).await?;
             {
-                let mut rows = std::pin::pin!(transaction.stream(statement));
+                let mut rows = std::pin::pin!(transaction.stream(statement.into_statement()));
                 while let Some(row) = rows.next().await {
                     yield row?;
                 }

@@ -14,7 +14,7 @@ use std::{marker::PhantomData, sync::Arc};
 
 use sea_orm::{
     ColumnTrait, Condition, EntityTrait, ExprTrait, FromQueryResult, IdenStatic, Iterable, PrimaryKeyToColumn,
-    QueryResult, Statement, StatementBuilder, Value,
+    QueryResult, StatementBuilder, Value,
     sea_query::{Expr, IntoCondition, Query, ReturningClause, TableName, TableRef},
 };
 use tenantry_realm::{TenantEntity, TenantKey};
@@ -24,7 +24,11 @@ pub use insert::ScopedInsert;
 pub use select::ScopedSelect;
 pub use update::ScopedUpdate;
 
-use crate::{Error, guard::Guard, handle::TenantContext};
+use crate::{
+    Error,
+    guard::Guard,
+    handle::{TenantContext, sealed::Checked},
+};
 
 /// What every statement has: the tenant, its own table, the tables it scoped, and its conditions.
 #[derive(Clone)]
@@ -69,7 +73,7 @@ impl<E: TenantEntity> Scope<E> {
     }
 
     /// Renders a statement for the handle that is about to run it, if that handle may.
-    fn finish(&self, context: &TenantContext, statement: &impl StatementBuilder) -> Result<Statement, Error> {
+    fn finish(&self, context: &TenantContext, statement: &impl StatementBuilder) -> Result<Checked, Error> {
         // A data source may have moved in between; whose rows they are may not.
         if context.tenant_id != self.made_for.tenant_id || context.key != self.made_for.key {
             return Err(Error::OtherTenant { statement: self.made_for.tenant_id, handle: context.tenant_id });
@@ -78,7 +82,7 @@ impl<E: TenantEntity> Scope<E> {
             Guard { table: &self.table, scoped: &self.scoped, engine: context.engine, isolation: context.isolation };
         self.unchecked.iter().try_for_each(|condition| guard.check_condition(condition))?;
         guard.check_statement(statement)?;
-        Ok(statement.build(&context.backend()))
+        Ok(Checked::new(statement.build(&context.backend())))
     }
 
     fn decode(&self, row: &QueryResult) -> Result<E::Model, Error> {

@@ -11,7 +11,7 @@ use sea_orm::{QueryResult, Statement, Value};
 use tenantry_connection::{Mode, Transaction};
 use tokio::sync::{Mutex, MutexGuard};
 
-use super::{Access, Isolation, TenantContext, UnitOfWork, sealed};
+use super::{Access, Isolation, TenantContext, UnitOfWork, sealed, sealed::Checked};
 use crate::Error;
 
 /// A transaction on one tenant's data. It does one thing at a time: statements that are issued at once wait for each other.
@@ -106,13 +106,13 @@ impl TenantTransaction {
         self.given_up.store(true, Ordering::Release);
     }
 
-    fn raw_statement(&self, sql: &str, values: impl IntoIterator<Item = Value>) -> Result<Statement, Error> {
+    fn raw_statement(&self, sql: &str, values: impl IntoIterator<Item = Value>) -> Result<Checked, Error> {
         match (self.context.isolation, self.context.access) {
             (Isolation::PredicateOnly, Access::Restricted) => {
                 Err(Error::RawSqlRefused { tenant: self.context.tenant_id })
             }
             (Isolation::Policy, _) | (Isolation::PredicateOnly, Access::Service) => {
-                Ok(Statement::from_sql_and_values(self.context.backend(), sql, values))
+                Ok(Checked::new(Statement::from_sql_and_values(self.context.backend(), sql, values)))
             }
         }
     }
@@ -137,9 +137,9 @@ impl sealed::Handle for TenantTransaction {
         &self.context
     }
 
-    async fn query_all(&self, statement: Statement, mode: Mode) -> Result<Vec<QueryResult>, Error> {
+    async fn query_all(&self, statement: Checked, mode: Mode) -> Result<Vec<QueryResult>, Error> {
         let mut state = self.attempt().await?;
-        let rows = state.transaction.query_all(statement).await?;
+        let rows = state.transaction.query_all(statement.into_statement()).await?;
         if mode == Mode::Write {
             self.writes.fetch_add(1, Ordering::AcqRel);
         }
@@ -147,21 +147,21 @@ impl sealed::Handle for TenantTransaction {
         Ok(rows)
     }
 
-    async fn execute(&self, statement: Statement) -> Result<u64, Error> {
+    async fn execute(&self, statement: Checked) -> Result<u64, Error> {
         let mut state = self.attempt().await?;
-        let affected = state.transaction.execute(statement).await?;
+        let affected = state.transaction.execute(statement.into_statement()).await?;
         self.writes.fetch_add(1, Ordering::AcqRel);
         state.failed = false;
         Ok(affected)
     }
 
-    fn stream(&self, statement: Statement) -> BoxStream<'_, Result<QueryResult, Error>> {
+    fn stream(&self, statement: Checked) -> BoxStream<'_, Result<QueryResult, Error>> {
         // A stream that is dropped midway leaves its statement unfinished: the transaction counts as failed.
         async_stream::try_stream! {
             let mut state = self.attempt().await?;
             let _open = Streaming::set(&self.streaming);
             {
-                let mut rows = std::pin::pin!(state.transaction.stream(statement));
+                let mut rows = std::pin::pin!(state.transaction.stream(statement.into_statement()));
                 while let Some(row) = rows.next().await {
                     yield row?;
                 }

@@ -11,7 +11,10 @@ use serde::Serialize;
 use tenantry_connection::Mode;
 use uuid::Uuid;
 
-use super::{TenantDb, sealed::Handle};
+use super::{
+    TenantDb,
+    sealed::{Checked, Handle},
+};
 use crate::Error;
 
 const TABLE: &str = "write_log";
@@ -72,7 +75,8 @@ pub(super) async fn read(db: &TenantDb, limit: u64) -> Result<Vec<WriteLogEntry>
         .order_by_with_nulls(Alias::new("id"), Order::Desc, NullOrdering::Last)
         .limit(Ord::min(limit, i64::MAX as u64))
         .to_owned();
-    let rows = db.query_all(StatementBuilder::build(&select, &context.backend()), Mode::Read).await?;
+    let statement = Checked::new(StatementBuilder::build(&select, &context.backend()));
+    let rows = db.query_all(statement, Mode::Read).await?;
     rows.iter().map(|row| entry(row).map_err(|source| Error::Decode { table: TABLE.to_owned(), source })).collect()
 }
 

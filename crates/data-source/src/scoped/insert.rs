@@ -3,14 +3,17 @@
 use std::sync::Arc;
 
 use sea_orm::{
-    ActiveModelTrait, ActiveValue, ColumnTrait, IdenStatic, Iterable, Statement, Value,
+    ActiveModelTrait, ActiveValue, ColumnTrait, IdenStatic, Iterable, Value,
     sea_query::{Expr, InsertStatement},
 };
 use tenantry_connection::{Engine, Mode};
 use tenantry_realm::TenantEntity;
 
 use super::{Scope, is_own_key, is_tenant_column, returning};
-use crate::{Error, TenantHandle, handle::TenantContext};
+use crate::{
+    Error, TenantHandle,
+    handle::{TenantContext, sealed::Checked},
+};
 
 /// An insert of one tenant's rows of `E`. There is no upsert: on a conflict it would write a row that it has not read.
 pub struct ScopedInsert<E: TenantEntity> {
@@ -70,7 +73,7 @@ impl<E: TenantEntity> ScopedInsert<E> {
     async fn returning_each<H: TenantHandle>(
         &self,
         handle: &H,
-        statements: Vec<Statement>,
+        statements: Vec<Checked>,
     ) -> Result<Vec<E::Model>, Error> {
         let mut inserted = Vec::with_capacity(self.rows.len());
         for statement in statements {
@@ -97,7 +100,7 @@ impl<E: TenantEntity> ScopedInsert<E> {
 
     /// One statement for each run of rows that set the same columns and fit below the engine's limit of bound values; the
     /// rows keep their order, since a later one may refer to an earlier one.
-    fn statements(&self, context: &TenantContext, return_rows: bool) -> Result<Vec<Statement>, Error> {
+    fn statements(&self, context: &TenantContext, return_rows: bool) -> Result<Vec<Checked>, Error> {
         if self.forged {
             return Err(Error::ForgedTenant {
                 table: self.scope.table.clone(),

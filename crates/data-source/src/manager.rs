@@ -1,0 +1,428 @@
+//! `DataSourceManager`: tenant id → placement → pool → handle.
+//!
+//! ```text
+//! tenant(id) ── placement cache ──(miss, single flight)── application database
+//!                    │
+//!                    └── pool cache (data source, access, login) ── TenantDb
+//! ```
+//!
+//! A placement is cached for a stated time and dropped at once by [`DataSourceManager::clear_tenant`]. Absence and failure are
+//! never cached. Nothing is connected before the first statement.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use moka::future::Cache;
+use serde::Serialize;
+use serde_json::json;
+use tenantry_app_db::{AppDb, AuditEntry, entities::tenants::TenantStatus};
+use tenantry_connection::{Actor, DataSourceUrl, Engine, Pool, PoolOptions};
+use tenantry_credential::{CredentialColumn, Keyring, Login, OpenError};
+use uuid::Uuid;
+
+use crate::{
+    TenantColumn,
+    handle::{Access, Isolation, TenantContext, TenantDb},
+    pools::{PoolStats, Pools},
+    route::{Destination, Placed, Route, RouteError},
+};
+
+/// How the manager caches and connects.
+#[derive(Debug, Clone)]
+pub struct ManagerOptions {
+    /// How long a placement is believed. Also the longest time that another process's change goes unnoticed.
+    pub placement_ttl: Duration,
+    /// After how long without use a pool is dropped.
+    pub pool_idle: Duration,
+    /// How every pool behaves; the cap of connections comes from the data source.
+    pub pool: PoolOptions,
+    /// The tenant column of the data sources.
+    pub tenant_column: TenantColumn,
+    /// Serve a tenant without a data source from the application database, kept apart by the tenant predicate only.
+    pub fallback_to_application_database: bool,
+}
+
+impl Default for ManagerOptions {
+    fn default() -> Self {
+        Self {
+            placement_ttl: Duration::from_secs(300),
+            pool_idle: Duration::from_secs(3600),
+            pool: PoolOptions::default(),
+            tenant_column: TenantColumn::default(),
+            fallback_to_application_database: false,
+        }
+    }
+}
+
+/// Routes tenants to their data sources; a handle that is cheap to clone.
+#[derive(Clone)]
+pub struct DataSourceManager {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    app_db: AppDb,
+    app_db_pool: Pool,
+    keyring: Option<Arc<Keyring>>,
+    options: ManagerOptions,
+    routes: Cache<Uuid, Arc<Cached>>,
+    pools: Pools,
+    hits: AtomicU64,
+    misses: AtomicU64,
+    /// Grows with every clear, so that a look-up under way while a placement was cleared does not bring the old one back.
+    clears: AtomicU64,
+}
+
+/// A route and the login of its restricted access, opened once for as long as the route is believed.
+struct Cached {
+    route: Route,
+    restricted: Option<Result<Login, Unopened>>,
+}
+
+/// Why a sealed credential was not opened.
+#[derive(Clone)]
+enum Unopened {
+    NoKeyring,
+    Refused(OpenError),
+}
+
+impl Unopened {
+    fn into_error(self, tenant: Uuid, column: CredentialColumn) -> RouteError {
+        match self {
+            Self::NoKeyring => RouteError::NoKeyring { tenant },
+            Self::Refused(source) => RouteError::Credential { tenant, column, source },
+        }
+    }
+}
+
+impl Shared {
+    fn open(&self, tenant: Uuid, column: CredentialColumn, sealed: &str) -> Result<Login, Unopened> {
+        let keyring = self.keyring.as_ref().ok_or(Unopened::NoKeyring)?;
+        keyring.open(tenant, column, sealed).map_err(Unopened::Refused)
+    }
+}
+
+/// What is known of a tenant's connection, without any secret.
+#[derive(Debug, Clone, Serialize)]
+pub struct ConnectionInfo {
+    /// The tenant.
+    pub tenant: Uuid,
+    /// Its data source; none while its rows are in the application database.
+    pub data_source: Option<DataSourceUrl>,
+    /// The engine behind it.
+    pub engine: Engine,
+    /// `shared`, `dedicated` or `customer`.
+    pub kind: Option<&'static str>,
+    /// Where in the world it is.
+    pub region: Option<String>,
+    /// The tenant's id there.
+    pub tenant_id_in_data_source: String,
+    /// What keeps it apart from others under restricted access.
+    pub isolation: Isolation,
+    /// Whether a credential of the restricted role is sealed.
+    pub has_restricted_credential: bool,
+    /// Whether a credential of the service role is sealed.
+    pub has_service_credential: bool,
+    /// The placement epoch.
+    pub placement_epoch: i64,
+}
+
+/// The caches at one moment.
+#[derive(Debug, Clone, Serialize)]
+pub struct CacheStats {
+    /// Placements held.
+    pub placements: u64,
+    /// Look-ups answered from the cache since start.
+    pub placement_hits: u64,
+    /// Look-ups that asked the application database since start.
+    pub placement_misses: u64,
+    /// The pools and their connections.
+    pub pools: Vec<PoolStats>,
+}
+
+/// The most placements held at a time.
+const MAX_PLACEMENTS: u64 = 100_000;
+
+impl DataSourceManager {
+    /// A manager over an application database. `app_db_pool` serves tenants that fall back to it. The keyring may be
+    /// absent while every data source is an SQLite file.
+    pub fn new(app_db: AppDb, app_db_pool: Pool, keyring: Option<Arc<Keyring>>, options: ManagerOptions) -> Self {
+        let routes = Cache::builder().time_to_live(options.placement_ttl).max_capacity(MAX_PLACEMENTS).build();
+        let pools = Pools::new(options.pool_idle, options.pool.clone());
+        Self {
+            shared: Arc::new(Shared {
+                app_db,
+                app_db_pool,
+                keyring,
+                options,
+                routes,
+                pools,
+                hits: AtomicU64::new(0),
+                misses: AtomicU64::new(0),
+                clears: AtomicU64::new(0),
+            }),
+        }
+    }
+
+    /// A restricted handle on the tenant's rows: what a request gets. Connects nothing yet.
+    ///
+    /// # Errors
+    /// [`RouteError`], always closed: an unknown, suspended or unplaced tenant gets no handle.
+    pub async fn tenant(&self, tenant: Uuid) -> Result<TenantDb, RouteError> {
+        let cached = self.cached(tenant).await?;
+        refuse_inactive(&cached.route)?;
+        self.restricted(&cached)
+    }
+
+    /// A handle of the service role, for migrations, transfers and administration: row-level security lets it through, so
+    /// that only the tenant predicate keeps its statements apart. Each call is recorded in the audit log, with its reason,
+    /// before the handle is given.
+    ///
+    /// # Errors
+    /// [`RouteError`]; [`RouteError::Audit`] when it could not be recorded.
+    pub async fn tenant_as_service(&self, tenant: Uuid, actor: &Actor, reason: &str) -> Result<TenantDb, RouteError> {
+        let cached = self.cached(tenant).await?;
+        let pool = self.service_pool_of(&cached.route)?;
+        let entry = AuditEntry {
+            tenant: Some(tenant),
+            action: "service_access".to_owned(),
+            entity_type: "tenant".to_owned(),
+            entity_id: Some(tenant.to_string()),
+            changes: Some(json!({ "reason": reason })),
+        };
+        self.shared.app_db.audit(&entry, actor).await.map_err(|source| RouteError::Audit { tenant, source })?;
+        Ok(self.handle(&cached.route, pool, Access::Service).as_user(actor.clone()))
+    }
+
+    /// The tenant's placement, from the cache where it is there.
+    ///
+    /// # Errors
+    /// [`RouteError`] when the tenant is unknown or its placement unusable.
+    pub async fn route(&self, tenant: Uuid) -> Result<Route, RouteError> {
+        Ok(self.cached(tenant).await?.route.clone())
+    }
+
+    /// The pool of the service role of the tenant's data source, for operators' commands.
+    ///
+    /// # Errors
+    /// [`RouteError`] when there is no data source, or its credential is missing or does not open.
+    pub async fn service_pool(&self, tenant: Uuid) -> Result<Pool, RouteError> {
+        self.service_pool_of(&self.cached(tenant).await?.route)
+    }
+
+    /// The login of the service role, for the migrators, which open a connection of their own. None for an SQLite file.
+    ///
+    /// # Errors
+    /// As [`DataSourceManager::service_pool`].
+    pub async fn service_login(&self, tenant: Uuid) -> Result<Option<Login>, RouteError> {
+        let cached = self.cached(tenant).await?;
+        let placed = cached.route.placed().ok_or(RouteError::NoDataSource(tenant))?;
+        self.login(tenant, placed, CredentialColumn::Service)
+    }
+
+    /// The login of the restricted role. None for an SQLite file.
+    ///
+    /// # Errors
+    /// As [`DataSourceManager::service_pool`].
+    pub async fn restricted_login(&self, tenant: Uuid) -> Result<Option<Login>, RouteError> {
+        let cached = self.cached(tenant).await?;
+        let placed = cached.route.placed().ok_or(RouteError::NoDataSource(tenant))?;
+        self.login(tenant, placed, CredentialColumn::Anon)
+    }
+
+    /// What is known of a tenant's connection, without any secret and without connecting.
+    ///
+    /// # Errors
+    /// [`RouteError`] when the tenant is unknown or its placement unusable.
+    pub async fn connection_info(&self, tenant: Uuid) -> Result<ConnectionInfo, RouteError> {
+        let route = self.route(tenant).await?;
+        let placed = route.placed();
+        let url = placed.map_or(self.shared.app_db_pool.url(), |placed| &placed.url);
+        Ok(ConnectionInfo {
+            tenant,
+            data_source: placed.map(|placed| placed.url.clone()),
+            engine: url.engine(),
+            kind: placed.map(|placed| placed.kind.as_str()),
+            region: placed.and_then(|placed| placed.region.clone()),
+            tenant_id_in_data_source: route.key.to_string(),
+            isolation: isolation(&route, url.engine(), Access::Restricted),
+            has_restricted_credential: placed.is_some_and(|placed| placed.has_credential(CredentialColumn::Anon)),
+            has_service_credential: placed.is_some_and(|placed| placed.has_credential(CredentialColumn::Service)),
+            placement_epoch: route.epoch,
+        })
+    }
+
+    /// The caches now.
+    pub async fn cache_stats(&self) -> CacheStats {
+        self.shared.routes.run_pending_tasks().await;
+        CacheStats {
+            placements: self.shared.routes.entry_count(),
+            placement_hits: self.shared.hits.load(Ordering::Relaxed),
+            placement_misses: self.shared.misses.load(Ordering::Relaxed),
+            pools: self.shared.pools.stats(),
+        }
+    }
+
+    /// Forgets one tenant's placement; the next request asks the application database. Pools stay, since other tenants may
+    /// use them; a changed placement has another pool.
+    pub async fn clear_tenant(&self, tenant: Uuid) {
+        self.shared.clears.fetch_add(1, Ordering::SeqCst);
+        self.shared.routes.invalidate(&tenant).await;
+    }
+
+    /// Forgets every placement and every pool. Transactions under way go on to their end.
+    pub fn clear_all(&self) {
+        self.shared.clears.fetch_add(1, Ordering::SeqCst);
+        self.shared.routes.invalidate_all();
+        self.shared.pools.clear();
+    }
+
+    /// Closes every pool, waiting for the transactions under way.
+    pub async fn close(&self) {
+        self.shared.routes.invalidate_all();
+        self.shared.pools.close().await;
+    }
+
+    /// The tenant column of the data sources.
+    pub fn tenant_column(&self) -> &TenantColumn {
+        &self.shared.options.tenant_column
+    }
+
+    /// The application database.
+    pub fn app_db(&self) -> &AppDb {
+        &self.shared.app_db
+    }
+
+    /// A restricted handle whatever the tenant's status, for tests of the connection.
+    pub(crate) async fn tenant_for_test(&self, tenant: Uuid) -> Result<(Route, TenantDb), RouteError> {
+        let cached = self.cached(tenant).await?;
+        Ok((cached.route.clone(), self.restricted(&cached)?))
+    }
+
+    async fn cached(&self, tenant: Uuid) -> Result<Arc<Cached>, RouteError> {
+        let shared = &self.shared;
+        if let Some(cached) = shared.routes.get(&tenant).await {
+            shared.hits.fetch_add(1, Ordering::Relaxed);
+            return Ok(cached);
+        }
+        loop {
+            let clears = shared.clears.load(Ordering::SeqCst);
+            let loaded = self.load(tenant).await;
+            if shared.clears.load(Ordering::SeqCst) == clears {
+                return loaded;
+            }
+            shared.routes.invalidate(&tenant).await;
+        }
+    }
+
+    /// Single flight: of many callers one asks, the others wait for its answer. An error is handed to all of them and
+    /// forgotten, so that a tenant created a moment later is found.
+    async fn load(&self, tenant: Uuid) -> Result<Arc<Cached>, RouteError> {
+        let shared = &self.shared;
+        let load = async {
+            shared.misses.fetch_add(1, Ordering::Relaxed);
+            let route = Route::load(&shared.app_db, tenant, shared.options.tenant_column.key_type).await?;
+            let restricted = route.placed().and_then(|placed| {
+                let sealed = placed.sealed(CredentialColumn::Anon)?;
+                Some(shared.open(tenant, CredentialColumn::Anon, sealed))
+            });
+            Ok(Arc::new(Cached { route, restricted }))
+        };
+        shared
+            .routes
+            .try_get_with(tenant, load)
+            .await
+            .map_err(|error: Arc<RouteError>| Arc::try_unwrap(error).unwrap_or_else(RouteError::Shared))
+    }
+
+    fn restricted(&self, cached: &Cached) -> Result<TenantDb, RouteError> {
+        let Cached { route, restricted } = cached;
+        let tenant = route.tenant;
+        let pool = match &route.destination {
+            Destination::ApplicationDatabase if self.shared.options.fallback_to_application_database => {
+                self.shared.app_db_pool.clone()
+            }
+            Destination::ApplicationDatabase => return Err(RouteError::NoDataSource(tenant)),
+            Destination::DataSource(placed) => {
+                let column = CredentialColumn::Anon;
+                let login = match (placed.url.engine(), restricted) {
+                    (Engine::Sqlite, _) => None,
+                    (Engine::Postgres, None) => return Err(RouteError::NoCredential { tenant, column }),
+                    (Engine::Postgres, Some(Ok(login))) => Some(login),
+                    (Engine::Postgres, Some(Err(unopened))) => return Err(unopened.clone().into_error(tenant, column)),
+                };
+                self.pool(tenant, placed, Access::Restricted, login)?
+            }
+        };
+        Ok(self.handle(route, pool, Access::Restricted))
+    }
+
+    fn service_pool_of(&self, route: &Route) -> Result<Pool, RouteError> {
+        let tenant = route.tenant;
+        match &route.destination {
+            Destination::ApplicationDatabase if self.shared.options.fallback_to_application_database => {
+                Ok(self.shared.app_db_pool.clone())
+            }
+            Destination::ApplicationDatabase => Err(RouteError::NoDataSource(tenant)),
+            Destination::DataSource(placed) => {
+                let login = self.login(tenant, placed, CredentialColumn::Service)?;
+                self.pool(tenant, placed, Access::Service, login.as_ref())
+            }
+        }
+    }
+
+    fn handle(&self, route: &Route, pool: Pool, access: Access) -> TenantDb {
+        TenantDb::new(TenantContext {
+            tenant_id: route.tenant,
+            key: route.key.clone(),
+            tenant_column: self.shared.options.tenant_column.name.clone(),
+            access,
+            isolation: isolation(route, pool.engine(), access),
+            engine: pool.engine(),
+            actor: Actor::default(),
+            pool,
+        })
+    }
+
+    fn login(&self, tenant: Uuid, placed: &Placed, column: CredentialColumn) -> Result<Option<Login>, RouteError> {
+        if placed.url.engine() == Engine::Sqlite {
+            return Ok(None);
+        }
+        let sealed = placed.sealed(column).ok_or(RouteError::NoCredential { tenant, column })?;
+        let login = self.shared.open(tenant, column, sealed);
+        login.map(Some).map_err(|unopened| unopened.into_error(tenant, column))
+    }
+
+    fn pool(&self, tenant: Uuid, placed: &Placed, access: Access, login: Option<&Login>) -> Result<Pool, RouteError> {
+        let pool = self.shared.pools.get(&placed.url, access, login, placed.max_connections);
+        pool.map_err(|source| RouteError::Pool { tenant, source })
+    }
+}
+
+impl std::fmt::Debug for DataSourceManager {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("DataSourceManager").field("options", &self.shared.options).finish_non_exhaustive()
+    }
+}
+
+fn refuse_inactive(route: &Route) -> Result<(), RouteError> {
+    let status = match route.status {
+        TenantStatus::Active => return Ok(()),
+        TenantStatus::Suspended => "suspended",
+        TenantStatus::Cancelled => "cancelled",
+    };
+    Err(RouteError::Inactive { tenant: route.tenant, status })
+}
+
+/// Row-level security stands behind restricted access to a PostgreSQL data source and behind nothing else.
+fn isolation(route: &Route, engine: Engine, access: Access) -> Isolation {
+    match (&route.destination, engine, access) {
+        (Destination::DataSource(_), Engine::Postgres, Access::Restricted) => Isolation::Policy,
+        _ => Isolation::PredicateOnly,
+    }
+}

@@ -1,0 +1,86 @@
+//! Which databases there are: the application database and every data source that a tenant or the default settings name.
+
+use std::collections::BTreeMap;
+
+use tenantry_app_db::entities::tenants;
+use tenantry_connection::{DataSourceUrl, Pool, PoolOptions};
+use tenantry_credential::{CredentialColumn, Login};
+use uuid::Uuid;
+
+use crate::{Error, Tenantry};
+
+/// A data source that tenants live in.
+#[derive(Debug, Clone)]
+pub struct DataSourceInUse {
+    /// Where it is.
+    pub url: DataSourceUrl,
+    /// The tenants that live there.
+    pub tenants: Vec<Uuid>,
+}
+
+/// Every data source that a tenant lives in, each once, in the order of their URLs. A tenant whose URL is not usable is left
+/// out; `check-tenant-config` reports it.
+///
+/// # Errors
+/// [`Error::Store`].
+pub async fn data_sources_in_use(tenantry: &Tenantry) -> Result<Vec<DataSourceInUse>, Error> {
+    let mut sources: BTreeMap<DataSourceUrl, Vec<Uuid>> = BTreeMap::new();
+    for tenant in tenantry.app_db().tenants().await? {
+        if let Some(Ok(url)) = tenant.data_source_url.as_deref().map(DataSourceUrl::parse) {
+            sources.entry(url).or_default().push(tenant.id);
+        }
+    }
+    Ok(sources.into_iter().map(|(url, tenants)| DataSourceInUse { url, tenants }).collect())
+}
+
+/// The tenant with this id or subdomain.
+///
+/// # Errors
+/// [`Error::UnknownTenant`], [`Error::Store`].
+pub async fn find_tenant(tenantry: &Tenantry, name: &str) -> Result<tenants::Model, Error> {
+    let found = match Uuid::parse_str(name) {
+        Ok(id) => tenantry.app_db().tenant(id).await?,
+        Err(_) => tenantry.app_db().tenant_by_subdomain(name).await?,
+    };
+    found.ok_or_else(|| Error::UnknownTenant(name.to_owned()))
+}
+
+/// The service login of a data source: that of a tenant there, else the default one where the URL is the default.
+pub(crate) async fn service_login(tenantry: &Tenantry, source: &DataSourceInUse) -> Result<Option<Login>, Error> {
+    login(tenantry, source, CredentialColumn::Service).await
+}
+
+/// The restricted login of a data source, likewise.
+pub(crate) async fn restricted_login(tenantry: &Tenantry, source: &DataSourceInUse) -> Result<Option<Login>, Error> {
+    login(tenantry, source, CredentialColumn::Anon).await
+}
+
+async fn login(
+    tenantry: &Tenantry,
+    source: &DataSourceInUse,
+    column: CredentialColumn,
+) -> Result<Option<Login>, Error> {
+    if let Some(tenant) = source.tenants.first() {
+        let manager = tenantry.manager();
+        return Ok(match column {
+            CredentialColumn::Anon => manager.restricted_login(*tenant).await?,
+            CredentialColumn::Service => manager.service_login(*tenant).await?,
+        });
+    }
+    let default = tenantry.settings().default_data_source.as_ref();
+    Ok(default.and_then(|default| default.logins.as_ref()).map(|logins| match column {
+        CredentialColumn::Anon => logins.restricted.clone(),
+        CredentialColumn::Service => logins.service.clone(),
+    }))
+}
+
+/// A small pool of its own for an operation, so that an operation never competes with requests for connections.
+pub(crate) fn operation_pool(
+    tenantry: &Tenantry,
+    url: &DataSourceUrl,
+    login: Option<&Login>,
+    create_if_missing: bool,
+) -> Result<Pool, Error> {
+    let options = PoolOptions { max_connections: 4, create_if_missing, ..tenantry.pool_options() };
+    Pool::new(url, login, &options).map_err(|source| Error::Database { database: url.clone(), source })
+}

@@ -1,0 +1,4 @@
+//! Scenarios over several crates, against real servers and real files; a module per subject.
+#![expect(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
+
+mod connection;
