@@ -50,3 +50,6 @@ pub use store::audit::AuditEntry;
 pub use store::data_sources::NewDataSource;
 pub use store::placement::{NewPlacement, PlacementRecord};
 pub use store::tenants::NewTenant;
+
+#[cfg(test)]
+mod tests;
