@@ -28,3 +28,5 @@ pub use pools::PoolStats;
 pub use probe::{PROBE_TABLE, ProbedDatabase, RoutingProbe};
 pub use route::{Destination, Placed, Route, RouteError};
 pub use scoped::{ScopedDelete, ScopedInsert, ScopedSelect, ScopedUpdate};
+// What the signatures above name, so that who uses them needs no edge to the connection layer.
+pub use tenantry_connection::{Actor, Engine, Error as ConnectionError, Mode};

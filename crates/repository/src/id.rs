@@ -1,0 +1,114 @@
+//! The part of a primary key that a tenant's own code knows.
+
+use std::fmt;
+
+use sea_orm::{
+    ColumnTrait, Condition, IdenStatic, Iterable, PrimaryKeyToColumn, Value,
+    sea_query::{QueryBuilder, SqliteQueryBuilder},
+};
+use tenantry_realm::TenantEntity;
+use uuid::Uuid;
+
+use crate::Error;
+
+/// An id within a tenant: the values of the primary key without the tenant column, in the key's order. One uuid for the
+/// reference entities; a number, a text or a tuple for others; `()` where the key is the tenant column alone.
+#[derive(Debug, Clone, PartialEq)]
+pub struct IdValue(Vec<Value>);
+
+impl IdValue {
+    /// The values, in the key's order.
+    pub fn values(&self) -> &[Value] {
+        &self.0
+    }
+}
+
+/// As errors print it; the parts of a composite id are joined with commas.
+impl fmt::Display for IdValue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, value) in self.0.iter().enumerate() {
+            if index > 0 {
+                f.write_str(",")?;
+            }
+            match value {
+                Value::Uuid(Some(id)) => id.fmt(f)?,
+                Value::String(Some(text)) => f.write_str(text)?,
+                other => f.write_str(&SqliteQueryBuilder.value_to_string(other))?,
+            }
+        }
+        Ok(())
+    }
+}
+
+macro_rules! single {
+    ($($of:ty),+) => { $(
+        impl From<$of> for IdValue {
+            fn from(id: $of) -> Self {
+                Self(vec![id.into()])
+            }
+        }
+    )+ };
+}
+single!(Uuid, i16, i32, i64, u32, String, &str);
+
+impl From<()> for IdValue {
+    fn from((): ()) -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl From<&IdValue> for IdValue {
+    fn from(id: &IdValue) -> Self {
+        id.clone()
+    }
+}
+
+impl<A: Into<Value>, B: Into<Value>> From<(A, B)> for IdValue {
+    fn from((a, b): (A, B)) -> Self {
+        Self(vec![a.into(), b.into()])
+    }
+}
+
+impl<A: Into<Value>, B: Into<Value>, C: Into<Value>> From<(A, B, C)> for IdValue {
+    fn from((a, b, c): (A, B, C)) -> Self {
+        Self(vec![a.into(), b.into(), c.into()])
+    }
+}
+
+/// The columns of an entity's primary key without the tenant column.
+pub(crate) fn id_columns<E: TenantEntity>() -> Vec<E::Column> {
+    E::PrimaryKey::iter()
+        .map(PrimaryKeyToColumn::into_column)
+        .filter(|column| column.as_str() != E::tenant_column().as_str())
+        .collect()
+}
+
+/// The id's values with their columns.
+pub(crate) fn id_parts<E: TenantEntity>(id: &IdValue) -> Result<Vec<(E::Column, Value)>, Error> {
+    let columns = id_columns::<E>();
+    if columns.len() == id.0.len() {
+        return Ok(columns.into_iter().zip(id.0.iter().cloned()).collect());
+    }
+    Err(Error::IdShape { entity: E::default().table_name().to_owned(), expected: columns.len(), given: id.0.len() })
+}
+
+/// The row with this id.
+pub(crate) fn has_id<E: TenantEntity>(id: &IdValue) -> Result<Condition, Error> {
+    let parts = id_parts::<E>(id)?;
+    Ok(parts.into_iter().fold(Condition::all(), |all, (column, value)| all.add(column.eq(value))))
+}
+
+/// The rows with any of these ids.
+pub(crate) fn has_any_id<E: TenantEntity>(ids: &[IdValue]) -> Result<Condition, Error> {
+    if let [column] = id_columns::<E>()[..] {
+        let values: Result<Vec<_>, _> = ids.iter().map(id_parts::<E>).collect();
+        return Ok(Condition::all().add(column.is_in(values?.into_iter().flatten().map(|(_, value)| value))));
+    }
+    ids.iter().try_fold(Condition::any(), |any, id| Ok(any.add(has_id::<E>(id)?)))
+}
+
+/// How many ids go into one statement: below every engine's limit of bound values, and for composite ids, which make a chain of
+/// alternatives, below SQLite's limit of depth.
+pub(crate) fn ids_per_statement<E: TenantEntity>() -> usize {
+    if id_columns::<E>().len() == 1 { 10_000 } else { 200 }
+}

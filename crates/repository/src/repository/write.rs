@@ -1,0 +1,139 @@
+//! Writing one row.
+
+use sea_orm::{ActiveModelTrait, ActiveValue, ColumnTrait, ColumnType, IdenStatic, Value};
+use tenantry_data_source::{Engine, Error as DataSourceError, Mode, TenantHandle};
+use tenantry_realm::TenantEntity;
+use uuid::Uuid;
+
+use super::Repository;
+use crate::{
+    Error, IdValue, hooks,
+    id::{has_id, id_columns, id_parts},
+};
+
+impl<E, H> Repository<'_, E, H>
+where
+    E: TenantEntity,
+    E::ActiveModel: Send,
+    H: TenantHandle,
+{
+    /// Inserts a row and returns it as the database stored it. The tenant column is set here; naming another tenant is an error.
+    /// An id that is one uuid is made here when it is not set. `before_save` and `after_save` of the entity run, without a
+    /// database to query.
+    ///
+    /// # Errors
+    /// [`DataSourceError::ForgedTenant`], the violated constraint, [`Error::Hook`], and what writing ran into. Nothing is
+    /// written then; within a transaction, roll it back.
+    pub async fn create(&self, model: E::ActiveModel) -> Result<E::Model, Error> {
+        let model = self.prepare(model).await?;
+        let unit = self.handle.begin_unit(Mode::Write).await?;
+        let created = insert::<E, _>(model, unit.transaction()).await;
+        unit.finish(created).await
+    }
+
+    /// Sets what the model has as `Set` in the row with this id and returns the row as it is afterwards. The tenant column and
+    /// the id may be set to what they are and to nothing else. Without anything to set the row is only read.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] when the tenant has no such row, whether or not another tenant has;
+    /// [`DataSourceError::ForgedTenant`], [`DataSourceError::PrimaryKeyUpdate`], and as [`Self::create`].
+    pub async fn update(&self, id: impl Into<IdValue> + Send, model: E::ActiveModel) -> Result<E::Model, Error> {
+        let id = id.into();
+        let engine = self.handle.engine();
+        let mut model = hooks::before_save::<E>(with_id::<E>(model, &id)?, engine, false).await?;
+        without_id::<E>(&mut model, &id)?;
+        let unit = self.handle.begin_unit(Mode::Write).await?;
+        let updated = update::<E, _>(&model, &id, unit.transaction()).await;
+        unit.finish(updated)
+            .await?
+            .ok_or_else(|| Error::NotFound { entity: E::default().table_name().to_owned(), id: id.to_string() })
+    }
+
+    /// Deletes the row with this id; false when the tenant has no such row. Hooks of the entity do not run.
+    ///
+    /// # Errors
+    /// [`Error::ForeignKeyViolation`] when the row is still referred to, and what writing ran into.
+    pub async fn delete(&self, id: impl Into<IdValue> + Send) -> Result<bool, Error> {
+        let condition = has_id::<E>(&id.into())?;
+        Ok(self.handle.delete::<E>().filter(condition).execute(self.handle).await? > 0)
+    }
+
+    /// What an insert of this model writes: the tenant and the id are filled in, and `before_save` has run.
+    pub(super) async fn prepare(&self, mut model: E::ActiveModel) -> Result<E::ActiveModel, Error> {
+        if model.is_not_set(E::tenant_column()) {
+            // A column narrower than the key's type does not take the value here; the statement sets it in any case.
+            let _ = model.try_set(E::tenant_column(), self.handle.key().value());
+        }
+        if let [id] = id_columns::<E>()[..]
+            && model.is_not_set(id)
+            && matches!(id.def().get_column_type(), ColumnType::Uuid)
+        {
+            // An id column that is a uuid takes one.
+            let _ = model.try_set(id, Value::from(Uuid::new_v4()));
+        }
+        hooks::before_save::<E>(model, self.handle.engine(), true).await
+    }
+}
+
+async fn insert<E, H>(model: E::ActiveModel, handle: &H) -> Result<E::Model, Error>
+where
+    E: TenantEntity,
+    E::ActiveModel: Send,
+    H: TenantHandle,
+{
+    let stored = handle.insert::<E>([model]).returning(handle).await?.pop();
+    let stored = stored.ok_or_else(|| Error::NotStored { entity: E::default().table_name().to_owned() })?;
+    hooks::after_save::<E>(stored, handle.engine(), true).await
+}
+
+async fn update<E, H>(model: &E::ActiveModel, id: &IdValue, handle: &H) -> Result<Option<E::Model>, Error>
+where
+    E: TenantEntity,
+    E::ActiveModel: Send,
+    H: TenantHandle,
+{
+    let condition = has_id::<E>(id)?;
+    let update = handle.update::<E>().set(model).filter(condition.clone());
+    let row = if update.is_empty() {
+        handle.select::<E>().filter(condition).one(handle).await?
+    } else {
+        match handle.engine() {
+            Engine::Postgres => update.returning(handle).await?.pop(),
+            // RETURNING shows the row before the trigger that sets updated_at.
+            Engine::Sqlite if update.execute(handle).await? == 0 => None,
+            Engine::Sqlite => handle.select::<E>().filter(condition).one(handle).await?,
+        }
+    };
+    match row {
+        Some(row) => Ok(Some(hooks::after_save::<E>(row, handle.engine(), false).await?)),
+        None => Ok(None),
+    }
+}
+
+/// The model with its id, so that hooks can see which row it is.
+fn with_id<E: TenantEntity>(mut model: E::ActiveModel, id: &IdValue) -> Result<E::ActiveModel, Error> {
+    for (column, value) in id_parts::<E>(id)? {
+        if !matches!(model.get(column), ActiveValue::Set(_)) {
+            // A value of another type than the column's finds no row either.
+            let _ = model.try_set(column, value);
+        }
+    }
+    Ok(model)
+}
+
+/// The model without its id, which an update does not set.
+fn without_id<E: TenantEntity>(model: &mut E::ActiveModel, id: &IdValue) -> Result<(), Error> {
+    for (column, value) in id_parts::<E>(id)? {
+        if let ActiveValue::Set(set) = model.get(column)
+            && set != value
+        {
+            return Err(DataSourceError::PrimaryKeyUpdate {
+                table: E::default().table_name().to_owned(),
+                column: column.as_str().to_owned(),
+            }
+            .into());
+        }
+        model.not_set(column);
+    }
+    Ok(())
+}
