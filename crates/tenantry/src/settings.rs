@@ -28,7 +28,7 @@ use self::{
         ACQUIRE_TIMEOUT, APPLICATION_DATABASE_URL, DEFAULT_TENANT_DATA_ANON_KEY, DEFAULT_TENANT_DATA_REGION,
         DEFAULT_TENANT_DATA_SERVICE_KEY, DEFAULT_TENANT_DATA_URL, ENCRYPTION_KEY, ENCRYPTION_KEY_ACTIVE,
         ENCRYPTION_KEYS, FALLBACK_TO_APPLICATION_DATABASE, IDLE_TIMEOUT, MAX_CONNECTIONS, PLACEMENT_CACHE, POOL_CACHE,
-        RESTRICTED_ROLE, SETTINGS, Setting, TENANT_COLUMN, TENANT_TYPE,
+        SETTINGS, Setting, TENANT_COLUMN, TENANT_TYPE,
     },
 };
 
@@ -60,8 +60,6 @@ pub struct Settings {
     pub tenant_column: String,
     /// The type of that column.
     pub tenant_key_type: TenantKeyType,
-    /// The PostgreSQL role that the policies are written for.
-    pub restricted_role: String,
 }
 
 /// The application database: where it is, and as whom to log in.
@@ -146,7 +144,6 @@ impl Settings {
             idle_timeout: Duration::from_secs(10 * 60),
             tenant_column: "tenant_id".to_owned(),
             tenant_key_type: TenantKeyType::Uuid,
-            restricted_role: "tenantry_restricted".to_owned(),
         }
     }
 
@@ -366,7 +363,6 @@ fn read_limits(reader: &mut Reader) -> impl FnOnce(Settings) -> Settings + use<>
     let acquire_timeout = reader.duration(&ACQUIRE_TIMEOUT);
     let idle_timeout = reader.duration(&IDLE_TIMEOUT);
     let tenant_column = reader.identifier(&TENANT_COLUMN);
-    let restricted_role = reader.identifier(&RESTRICTED_ROLE);
     let tenant_key_type = reader.parsed(&TENANT_TYPE, |text| match text {
         "uuid" => Ok(TenantKeyType::Uuid),
         "bigint" => Ok(TenantKeyType::BigInt),
@@ -383,7 +379,6 @@ fn read_limits(reader: &mut Reader) -> impl FnOnce(Settings) -> Settings + use<>
         idle_timeout: idle_timeout.unwrap_or(defaults.idle_timeout),
         tenant_column: tenant_column.unwrap_or(defaults.tenant_column),
         tenant_key_type: tenant_key_type.unwrap_or(defaults.tenant_key_type),
-        restricted_role: restricted_role.unwrap_or(defaults.restricted_role),
         ..defaults
     }
 }

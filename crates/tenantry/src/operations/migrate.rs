@@ -129,7 +129,7 @@ pub(crate) async fn prepare_data_source<M: MigratorTrait>(
 pub(crate) fn tenant_data_settings(tenantry: &Tenantry, restricted: Option<&Login>) -> TenantDataSettings {
     let settings = tenantry.settings();
     TenantDataSettings {
-        restricted_role: restricted.map_or_else(|| settings.restricted_role.clone(), |login| login.user.clone()),
+        restricted_role: restricted.map(|login| login.user.clone()).unwrap_or_default(),
         tenant_column: settings.tenant_column.clone(),
         tenant_type: settings.tenant_key_type.postgres_type().to_owned(),
     }

@@ -112,8 +112,8 @@ pub const DEFAULT_TENANT_DATA_ANON_KEY: Setting = secret(
     "DEFAULT_TENANT_DATA_ANON_KEY",
     Kind::Login,
     None,
-    "The restricted login of the default data source: row-level security applies to it. Required for a PostgreSQL URL, \
-     refused for SQLite, which has no logins.",
+    "The restricted login of the default data source: the policies of tenant tables are written for its user. Required for \
+     a PostgreSQL URL, refused for SQLite, which has no logins.",
 );
 /// `DEFAULT_TENANT_DATA_SERVICE_KEY`
 pub const DEFAULT_TENANT_DATA_SERVICE_KEY: Setting = secret(
@@ -203,17 +203,8 @@ pub const TENANT_COLUMN: Setting = setting(
 /// `TENANTRY_TENANT_TYPE`
 pub const TENANT_TYPE: Setting =
     setting("TENANTRY_TENANT_TYPE", Kind::TenantType, Some("uuid"), "The type of the tenant column.");
-/// `TENANTRY_RESTRICTED_ROLE`
-pub const RESTRICTED_ROLE: Setting = setting(
-    "TENANTRY_RESTRICTED_ROLE",
-    Kind::Identifier,
-    Some("tenantry_restricted"),
-    "The PostgreSQL role that the policies of tenant tables are written for; the restricted login is this role or a \
-     member of it.",
-);
-
 /// Every setting, in the order the reference lists them.
-pub const SETTINGS: [&Setting; 18] = [
+pub const SETTINGS: [&Setting; 17] = [
     &APPLICATION_DATABASE_URL,
     &DEFAULT_TENANT_DATA_URL,
     &DEFAULT_TENANT_DATA_ANON_KEY,
@@ -230,6 +221,5 @@ pub const SETTINGS: [&Setting; 18] = [
     &IDLE_TIMEOUT,
     &TENANT_COLUMN,
     &TENANT_TYPE,
-    &RESTRICTED_ROLE,
     &CONFIG,
 ];

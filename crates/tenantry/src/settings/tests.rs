@@ -31,11 +31,11 @@ fn the_smallest_settings_are_one_line_and_the_rest_is_what_the_reference_says() 
     let explicit: Vec<_> = SETTINGS
         .iter()
         .filter(|setting| matches!(setting.kind, reference::Kind::Flag | reference::Kind::Duration))
-        .chain([&MAX_CONNECTIONS, &TENANT_COLUMN, &TENANT_TYPE, &RESTRICTED_ROLE].iter())
+        .chain([&MAX_CONNECTIONS, &TENANT_COLUMN, &TENANT_TYPE].iter())
         .map(|setting| (setting.variable, setting.default.unwrap()))
         .chain([SQLITE])
         .collect();
-    assert_eq!(explicit.len(), 10);
+    assert_eq!(explicit.len(), 9);
     assert_eq!(format!("{:?}", read(&explicit).unwrap()), format!("{settings:?}"));
 }
 
@@ -89,7 +89,7 @@ fn everything_wrong_is_reported_at_once_by_name() {
             ("FALLBACK_TO_APPLICATION_DATABASE", "maybe"),
             ("TENANTRY_ACQUIRE_TIMOUT", "5s"),
             ("TENANTRY_POOL_CACHE", "1 fortnight"),
-            ("TENANTRY_RESTRICTED_ROLE", "Robert'); DROP ROLE"),
+            ("TENANTRY_TENANT_COLUMN", "tenant\"; --"),
         ],
     ));
     for expected in [
@@ -103,7 +103,7 @@ fn everything_wrong_is_reported_at_once_by_name() {
         "TENANTRY_ACQUIRE_TIMOUT (environment) is no setting; did you mean TENANTRY_ACQUIRE_TIMEOUT?",
         "TENANTRY_TENANT_TYPE (tenantry.toml): found \"int\", it is no such type; expected `uuid`, `bigint` or `text`",
         "TENANTRY_POOL_CACHE (environment): found \"1 fortnight\", its unit is unknown; expected a number",
-        "TENANTRY_RESTRICTED_ROLE (environment): found ",
+        "TENANTRY_TENANT_COLUMN (environment): found ",
     ] {
         assert!(found.iter().any(|line| line.starts_with(expected)), "no line begins with {expected:?} in {found:#?}");
     }
@@ -117,7 +117,7 @@ fn names_in_the_file_that_are_nearly_right_are_told_the_right_one() {
         ("application-database-url", "application_database_url"),
         ("tenantry_pool_cache", "pool_cache"),
         ("default_tenant_data_anonkey", "default_tenant_data_anon_key"),
-        ("restricted_roles", "restricted_role"),
+        ("tenant_columns", "tenant_column"),
     ] {
         let found = problems(read_with_file(&format!("\"{written}\" = \"x\""), &[SQLITE]));
         assert_eq!(found, [format!("{written} (tenantry.toml) is no setting; did you mean {meant}?")]);
