@@ -153,7 +153,7 @@ impl Database {
 
 impl Drop for Database {
     fn drop(&mut self) {
-        if std::thread::panicking() || std::env::var(KEEP).is_ok_and(|keep| keep == "1") {
+        if std::thread::panicking() || keeps_databases() {
             return self.keep();
         }
         let sql = format!("DROP DATABASE {} WITH (FORCE);", identifier(&self.name));
@@ -170,6 +170,11 @@ impl Drop for Logins {
         let sql = format!("DROP ROLE {service}; DROP ROLE {restricted};");
         report(self.cluster.psql("postgres", self.cluster.superuser(), &sql));
     }
+}
+
+/// Whether every test's database is to stay.
+pub(super) fn keeps_databases() -> bool {
+    std::env::var(KEEP).is_ok_and(|keep| keep == "1")
 }
 
 /// A name that needs quotes, so that SQL which forgets them fails.

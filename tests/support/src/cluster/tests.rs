@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use sqlx::postgres::PgConnection;
 use sqlx::{Connection, Executor};
 
-use super::binaries::{install_command, major_version};
+use super::binaries::{Binaries, install_command, major_version};
+use super::database::keeps_databases;
 use super::*;
 
 /// Set for the process that the watchdog's test kills.
@@ -28,6 +29,9 @@ fn runs(pid: u32) -> bool {
 /// Catches a server or a directory left behind by an ordinary end, and two clusters in each other's way.
 #[test]
 fn clusters_live_side_by_side_and_leave_nothing() {
+    if keeps_databases() {
+        return;
+    }
     let clusters = [Cluster::start().unwrap(), Cluster::start().unwrap()];
     let pids = clusters.each_ref().map(|cluster| cluster.server_pid().unwrap());
     let directories = clusters.each_ref().map(|cluster| cluster.directory().to_owned());
@@ -117,6 +121,9 @@ fn an_icu_locale_orders_as_people_do() {
 /// Catches databases and logins piling up on the shared cluster, and a drop that open connections prevent.
 #[tokio::test]
 async fn a_database_and_its_logins_are_dropped_under_open_connections() {
+    if keeps_databases() {
+        return;
+    }
     let cluster = Cluster::shared().unwrap();
     let witness = cluster.create_database("witness").unwrap();
     let database = cluster.create_database("dropped").unwrap();
@@ -214,7 +221,7 @@ fn a_failed_test_keeps_its_database() {
             .is_ok_and(|file| file.lines().nth(7).is_some_and(|line| line.trim() == "ready"))
     });
     let port = std::fs::read_to_string(&pid_file).unwrap().lines().nth(3).unwrap().to_owned();
-    let mut psql = Command::new("psql");
+    let mut psql = Command::new(Binaries::find().unwrap().psql);
     psql.args([
         "-X",
         "-A",

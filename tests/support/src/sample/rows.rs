@@ -78,7 +78,7 @@ impl Row<'_> {
             (None, Kind::Date) => self.date(position, column),
             (None, Kind::Time) => self.time(position, column),
             (None, Kind::Timestamp) => Cell::Timestamp(self.instant(position, column)),
-            (None, Kind::Json) => Cell::Json(JSON_TEXTS[(self.number as usize * 2 + position + self.index) % 28]),
+            (None, Kind::Json) => Cell::Json(self.json(column)),
         }
     }
 
@@ -112,9 +112,9 @@ impl Row<'_> {
     fn conversion_of_lead(&self, column: &Column) -> Option<Cell> {
         let converted = self.number.is_multiple_of(5);
         match (column.name, converted) {
+            _ if self.number == 1 => Some(Cell::Null),
             ("is_converted", true) => Some(Cell::Boolean(true)),
             ("status", true) => Some(Cell::Text("converted".into())),
-            ("converted_at", true) | (_, false) if self.number == 1 => Some(Cell::Null),
             ("converted_at", true) => None,
             ("converted_account_id", true) => Some(self.parent("accounts")),
             ("converted_contact_id", true) => Some(self.parent("contacts")),
@@ -133,9 +133,8 @@ impl Row<'_> {
         match (column.name, converted) {
             _ if self.number == 1 => Some(Cell::Null),
             ("is_converted", true) => Some(Cell::Boolean(true)),
-            ("converted_event_id", true) => Some(self.id_in("events", self.number)),
-            ("converted_at", true) if self.number == 0 => Some(Cell::Timestamp(instant(INSTANTS[7]))),
             ("converted_at", true) => None,
+            ("converted_event_id", true) => Some(self.id_in("events", self.number)),
             ("is_converted", false) => Some(self.unset_or_false()),
             _ => Some(Cell::Null),
         }
@@ -277,6 +276,17 @@ impl Row<'_> {
         Cell::Hundredths(value("quantity") * value("unit_price") / 100)
     }
 
+    /// Every kind once before any comes again, counted over the columns; row 1 has none.
+    fn json(&self, column: &Column) -> &'static str {
+        let start = match column.name {
+            "billing_address" => 0,
+            "shipping_address" => 12,
+            "address" => 24,
+            _ => 4,
+        };
+        JSON_TEXTS[(start + self.number.saturating_sub(1) as usize) % JSON_TEXTS.len()]
+    }
+
     fn date(&self, position: usize, column: &Column) -> Cell {
         let ordinary = NaiveDate::default() + Days::new(17_000 + self.own_chance(column) % 4_000);
         let (year, month, day) = match self.turn(position, 3) {
@@ -286,9 +296,11 @@ impl Row<'_> {
         Cell::Date(NaiveDate::from_ymd_opt(year, month, day).unwrap_or(ordinary))
     }
 
+    /// Edges and quarters of an hour by turns.
     fn time(&self, position: usize, column: &Column) -> Cell {
-        let ordinary = (self.chance(column) % 96 * 900) as u32;
-        let (seconds, micros) = self.turn(position, 2).map_or((ordinary, 0), |turn| TIMES[turn % TIMES.len()]);
+        let ordinary = ((self.chance(column) % 96 * 900) as u32, 0);
+        let turn = (self.number as usize * 7 + position) % (2 * TIMES.len());
+        let (seconds, micros) = TIMES.get(turn).copied().unwrap_or(ordinary);
         Cell::Time(NaiveTime::from_num_seconds_from_midnight_opt(seconds, micros * 1000).unwrap_or(NaiveTime::MIN))
     }
 
@@ -317,9 +329,13 @@ impl Row<'_> {
         Cell::Timestamp(updated.unwrap_or(created))
     }
 
-    /// Money's and integers' first rows are their edges, which chance may not replace.
+    /// Chance may not replace an edge: the first rows of money and integers, every kind of JSON.
     fn is_null_by_chance(&self, column: &Column) -> bool {
-        let has_edges = matches!(column.kind, Kind::Numeric { .. } | Kind::Integer) && self.number < 6;
+        let has_edges = match column.kind {
+            Kind::Numeric { .. } | Kind::Integer => self.number < 6,
+            Kind::Json => true,
+            _ => false,
+        };
         !has_edges && self.chance(column) % 5 == 1
     }
 
