@@ -320,3 +320,6 @@ impl PrecedenceDecider for Walk<'_> {
         false
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -323,3 +323,6 @@ impl TenantContext {
             .finish()
     }
 }
+
+#[cfg(test)]
+mod tests;

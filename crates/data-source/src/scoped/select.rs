@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use futures_util::{StreamExt, TryStreamExt, stream::BoxStream};
+use futures_util::{StreamExt, stream::BoxStream};
 use sea_orm::{
     ColumnTrait, Condition, ExprTrait, Order, QueryTrait, Related,
     sea_query::{Asterisk, Expr, IntoCondition, JoinType, NullOrdering, SelectStatement, TableRef},
@@ -168,14 +168,6 @@ impl<E: TenantEntity> ScopedSelect<E> {
             }
             Err(error) => futures_util::stream::once(async { Err(error) }).boxed(),
         }
-    }
-
-    /// Every row in chunks of at most `size` rows, for work that is done on many rows at once.
-    pub fn chunks<'h, H: TenantHandle>(self, handle: &'h H, size: usize) -> BoxStream<'h, Result<Vec<E::Model>, Error>>
-    where
-        E: 'h,
-    {
-        self.stream(handle).try_chunks(size.max(1)).map_err(|failed| failed.1).boxed()
     }
 
     fn statement(&self, engine: Engine) -> Result<SelectStatement, Error> {
