@@ -1,0 +1,85 @@
+//! The commands by name, and what each of them ends with.
+
+mod generate_docs;
+mod generate_entities;
+mod test;
+mod tidy;
+
+use clap::{Parser, Subcommand};
+
+use crate::failure::Failure;
+
+/// Runs, checks and builds Tenantry.
+#[derive(Debug, Parser)]
+#[command(
+    name = "cargo xtask",
+    bin_name = "cargo xtask",
+    about = "Runs, checks and builds Tenantry",
+    after_help = "Exit status: 0 done, 1 found something wrong, 2 could not run.\n\
+                  Settings come from the environment and tenantry.toml: docs/settings.md lists them.",
+    disable_help_subcommand = true
+)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// One command with its arguments.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    Test(test::Args),
+    GenerateEntities(generate_entities::Args),
+    GenerateDocs(generate_docs::Args),
+    Tidy(tidy::Args),
+}
+
+/// How a command that could run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// It is done, and nothing is wrong.
+    Done,
+    /// It looked, and something is wrong; it has said what.
+    Found,
+}
+
+impl Outcome {
+    /// [`Outcome::Done`] if everything passed.
+    pub(crate) fn of(passed: bool) -> Self {
+        if passed { Self::Done } else { Self::Found }
+    }
+}
+
+impl Command {
+    pub(crate) async fn run(self) -> Result<Outcome, Failure> {
+        match self {
+            Self::Test(args) => test::run(args).await,
+            Self::GenerateEntities(args) => generate_entities::run(args).await,
+            Self::GenerateDocs(args) => generate_docs::run(args),
+            Self::Tidy(args) => tidy::run(args),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::Cli;
+
+    /// Catches two arguments of one name, a default of the wrong type and the like, which clap finds only when run.
+    #[test]
+    fn the_arguments_are_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    /// `--help` is what people read first: each command shows an example.
+    #[test]
+    fn every_command_has_an_example() {
+        for command in Cli::command().get_subcommands() {
+            let name = command.get_name();
+            let after = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            assert!(command.get_about().is_some(), "{name} says what it does");
+            assert!(after.contains(&format!("cargo xtask {name}")), "{name} shows an example of itself");
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! The steps of `cargo xtask test`, cheapest complaint first.
+
+use std::process::Command;
+
+use super::documents;
+use crate::{failure::Failure, process, workspace::Workspace};
+
+/// A step: its commands, and whether they print test results.
+#[derive(Debug)]
+pub(super) struct Step {
+    pub(super) name: &'static str,
+    pub(super) commands: fn(&Workspace) -> Result<Vec<Command>, Failure>,
+    pub(super) counts_tests: bool,
+}
+
+const fn step(name: &'static str, commands: fn(&Workspace) -> Result<Vec<Command>, Failure>) -> Step {
+    Step { name, commands, counts_tests: false }
+}
+
+pub(super) const STEPS: [Step; 8] = [
+    step("format", |workspace| Ok(vec![cargo(workspace, &["fmt", "--all", "--check"])])),
+    step("lints", |workspace| {
+        Ok(vec![cargo(workspace, &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])])
+    }),
+    Step {
+        counts_tests: true,
+        ..step("tests", |workspace| Ok(vec![cargo(workspace, &["test", "--workspace", "--no-fail-fast"])]))
+    },
+    step("apidocs", |workspace| {
+        let mut doc = cargo(workspace, &["doc", "--workspace", "--no-deps"]);
+        // Read by rustdoc alone: nothing else is built anew for it.
+        doc.env("RUSTDOCFLAGS", "-D warnings");
+        Ok(vec![doc])
+    }),
+    step("entities", |workspace| Ok(vec![xtask(workspace, &["generate-entities", "--check"])])),
+    step("tidy", |workspace| Ok(vec![xtask(workspace, &["tidy"])])),
+    step("pages", |workspace| Ok(vec![xtask(workspace, &["generate-docs", "--check"])])),
+    step("commands", documents::scripts),
+];
+
+fn cargo(workspace: &Workspace, arguments: &[&str]) -> Command {
+    let mut command = Command::new(process::cargo());
+    command.args(arguments).current_dir(workspace.root());
+    command.env("CARGO_TERM_COLOR", "never").env("CARGO_TERM_PROGRESS_WHEN", "never");
+    documents::without_settings(&mut command);
+    command
+}
+
+/// This program as a developer starts it. The file that is running may have been replaced by the tests' build.
+fn xtask(workspace: &Workspace, arguments: &[&str]) -> Command {
+    let mut command = cargo(workspace, &["run", "--quiet", "--package", "xtask", "--"]);
+    command.args(arguments);
+    command
+}

@@ -1,0 +1,99 @@
+//! Why a command could not run. What a command *finds* is not a failure: that is its answer.
+
+use std::{error::Error, fmt::Write as _, io, path::PathBuf};
+
+/// A command could not run.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    /// A file could not be read or written.
+    #[error("cannot {action} {}", path.display())]
+    File {
+        /// `read`, `write`, …
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A program could not be started.
+    #[error("cannot start `{program}`; is it installed and on the PATH?")]
+    Start {
+        /// Its name.
+        program: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// A program ended with an error.
+    #[error("`{command}` failed:\n{output}")]
+    Program {
+        /// The command line.
+        command: String,
+        /// What it printed.
+        output: String,
+    },
+    /// A program answered something that cannot be read.
+    #[error("cannot read what `{command}` answered")]
+    Answer {
+        /// The command line.
+        command: String,
+        /// Why.
+        source: serde_json::Error,
+    },
+    /// The scratch database for the entities could not be prepared or read.
+    #[error("cannot {action} the scratch database")]
+    Scratch {
+        /// `start`, `migrate`, …
+        action: &'static str,
+        /// Why.
+        source: Box<dyn Error + Send + Sync>,
+    },
+    /// The entities could not be generated.
+    #[error("cannot generate entities: {0}")]
+    Entities(String),
+    /// An argument has a value that does not exist.
+    #[error("{0}")]
+    Argument(String),
+}
+
+impl Failure {
+    /// For `map_err` on a file operation.
+    pub(crate) fn file(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::File { action, path, source }
+    }
+
+    /// For `map_err` on work in the scratch database.
+    pub(crate) fn scratch<E: Into<Box<dyn Error + Send + Sync>>>(action: &'static str) -> impl FnOnce(E) -> Self {
+        move |source| Self::Scratch { action, source: source.into() }
+    }
+}
+
+/// An error with everything that led to it, a line each. A cause that the line before has quoted already, as drivers do, is
+/// not told again.
+pub(crate) fn with_sources(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut told = text.clone();
+    let mut source = error.source();
+    while let Some(inner) = source {
+        let cause = inner.to_string();
+        if !told.contains(&cause) {
+            let _ = write!(text, "\n  because: {cause}");
+            told = cause;
+        }
+        source = inner.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn causes_are_told_once_each() {
+        let innermost: Box<dyn Error + Send + Sync> = "no such file".into();
+        let failure = Failure::Scratch { action: "start", source: innermost };
+        let outer = Failure::Scratch { action: "start", source: Box::new(failure) };
+        assert_eq!(with_sources(&outer), "cannot start the scratch database\n  because: no such file");
+    }
+}
