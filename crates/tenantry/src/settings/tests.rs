@@ -1,3 +1,4 @@
+//! Catches a setting that is read wrongly, a mistake that goes unnoticed, and a secret that an error shows.
 #![expect(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
 use super::*;
 
