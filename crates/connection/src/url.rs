@@ -140,6 +140,21 @@ impl DataSourceUrl {
         &self.0.text
     }
 
+    /// The part of the canonical text that says which database it is: without how the connection is secured, which does not
+    /// make it another one. Two URLs of one address are one database.
+    pub fn address(&self) -> &str {
+        let text = self.as_str();
+        if self.engine() == Engine::Sqlite {
+            return text;
+        }
+        // The canonical text has these parameters last, in this order, and a socket's parameters before them.
+        ["?sslmode=", "&sslmode=", "?sslrootcert=", "&sslrootcert="]
+            .iter()
+            .filter_map(|parameter| text.find(parameter))
+            .min()
+            .map_or(text, |end| &text[..end])
+    }
+
     /// The file of an SQLite source.
     pub fn sqlite_path(&self) -> Option<&Path> {
         match &self.0.place {
@@ -391,6 +406,19 @@ mod tests {
             let url = DataSourceUrl::parse(given).unwrap();
             assert_eq!(url.to_string(), canonical, "{given}");
             assert_eq!(DataSourceUrl::parse(canonical).unwrap(), url, "canonical text reads back as itself");
+        }
+    }
+
+    /// Regression: `?sslmode=require` was a way into a neighbour's dedicated database.
+    #[test]
+    fn an_address_leaves_out_how_the_connection_is_secured() {
+        for (given, address) in [
+            ("postgres://db/crm?sslmode=require&sslrootcert=/ca.pem", "postgresql://db:5432/crm"),
+            ("postgres://db/crm?sslrootcert=/ca.pem", "postgresql://db:5432/crm"),
+            ("postgres:///crm?host=/run/pg&sslmode=disable", "postgresql:///crm?host=/run/pg&port=5432"),
+            ("sqlite:/srv/a.db", "sqlite:/srv/a.db"),
+        ] {
+            assert_eq!(DataSourceUrl::parse(given).unwrap().address(), address, "{given}");
         }
     }
 
