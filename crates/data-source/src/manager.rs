@@ -399,7 +399,8 @@ impl DataSourceManager {
     }
 
     fn pool(&self, tenant: Uuid, placed: &Placed, access: Access, login: Option<&Login>) -> Result<Pool, RouteError> {
-        let pool = self.shared.pools.get(&placed.url, access, login, placed.max_connections);
+        let cap = placed.max_connections.unwrap_or(self.shared.options.pool.max_connections);
+        let pool = self.shared.pools.get(&placed.url, access, login, cap);
         pool.map_err(|source| RouteError::Pool { tenant, source })
     }
 }

@@ -9,9 +9,6 @@ use tenantry_credential::{CredentialColumn, OpenError};
 use tenantry_realm::{InvalidTenantKey, TenantKey, TenantKeyType};
 use uuid::Uuid;
 
-/// The most connections that a data source without a row of its own gets, per process and access.
-const DEFAULT_MAX_CONNECTIONS: u32 = 10;
-
 /// Why a tenant cannot be routed. Every one of these is closed: there is no default store to fall back to in silence.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -138,8 +135,8 @@ pub struct Placed {
     pub kind: SourceKind,
     /// Where in the world it is, as an administrator noted it.
     pub region: Option<String>,
-    /// The cap of connections, per process and access.
-    pub max_connections: u32,
+    /// The cap of connections as the data source's row states it, per process and access; without a row the setting's.
+    pub max_connections: Option<u32>,
     /// The sealed credential of the restricted role.
     pub(crate) anon_key: Option<String>,
     /// The sealed credential of the service role.
@@ -182,8 +179,7 @@ impl Route {
                     max_connections: record
                         .source
                         .as_ref()
-                        .and_then(|source| u32::try_from(source.max_connections).ok())
-                        .unwrap_or(DEFAULT_MAX_CONNECTIONS),
+                        .and_then(|source| u32::try_from(source.max_connections).ok()),
                     anon_key: record.anon_key,
                     service_key: record.service_key,
                 })
