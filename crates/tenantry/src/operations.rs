@@ -1,15 +1,21 @@
 //! The logic of the operators' commands. Each takes a [`Tenantry`] and returns a report that can be printed, serialised, and
 //! asked whether anything was found wrong. None of them prints.
 
+mod check_config;
+mod checklist;
 mod create_tenant;
 mod databases;
 mod migrate;
 mod routing;
+mod seal_keys;
 
+pub use check_config::{ConfigFinding, ConfigReport, ConfigState, Severity, TenantConfig, check_config};
+pub use checklist::{Checklist, ChecklistItem, Outcome, Section, checklist};
 pub use create_tenant::{Logins, NewTenantRequest, create_tenant};
 pub use databases::{DataSourceInUse, data_sources_in_use, find_tenant};
 pub use migrate::{DatabaseKind, DatabaseMigrations, Direction, MigrateReport, MigrateScope, migrate};
 pub use routing::{ConnectionReport, RoutingReport, test_data_sources, test_routing};
+pub use seal_keys::{SealAction, SealMode, SealReport, SealedKey, seal_keys};
 
 #[cfg(doc)]
 use crate::Tenantry;

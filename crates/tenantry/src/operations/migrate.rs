@@ -1,7 +1,7 @@
 //! `migrate`: the schema of the application database and of every data source, each once.
 
 use sea_orm::{ConnectionTrait, DatabaseConnection, DbErr};
-use sea_orm_migration::MigratorTrait;
+use sea_orm_migration::{Migration, MigrationStatus, MigratorTrait};
 use serde::Serialize;
 use tenantry_connection::{DataSourceUrl, Engine, Pool};
 use tenantry_credential::Login;
@@ -135,7 +135,8 @@ pub(crate) fn tenant_data_settings(tenantry: &Tenantry, restricted: Option<&Logi
     }
 }
 
-async fn sources(tenantry: &Tenantry) -> Result<Vec<DataSourceInUse>, Error> {
+/// Every data source in use, and the default one where it is one for all.
+pub(crate) async fn sources(tenantry: &Tenantry) -> Result<Vec<DataSourceInUse>, Error> {
     let mut sources = data_sources_in_use(tenantry).await?;
     if let Some(default) =
         tenantry.settings().default_data_source.as_ref().filter(|default| !default.url.is_per_tenant())
@@ -228,15 +229,14 @@ async fn lock(connection: &DatabaseConnection) -> Result<(), Failure> {
 }
 
 async fn run<M: MigratorTrait>(connection: &DatabaseConnection, direction: Direction) -> Result<Migrations, Failure> {
-    let before = names(M::get_applied_migrations(connection).await.map_err(Failure::Migration)?);
+    let (before, _) = status::<M>(connection).await?;
     match direction {
         Direction::Up => M::up(connection, None).await,
         Direction::Down(steps) => M::down(connection, Some(steps)).await,
         Direction::Status => Ok(()),
     }
     .map_err(Failure::Migration)?;
-    let applied = names(M::get_applied_migrations(connection).await.map_err(Failure::Migration)?);
-    let pending = names(M::get_pending_migrations(connection).await.map_err(Failure::Migration)?);
+    let (applied, pending) = status::<M>(connection).await?;
     let changed = before
         .iter()
         .filter(|name| !applied.contains(name))
@@ -246,8 +246,13 @@ async fn run<M: MigratorTrait>(connection: &DatabaseConnection, direction: Direc
     Ok((applied, pending, changed))
 }
 
-fn names(migrations: Vec<sea_orm_migration::Migration>) -> Vec<String> {
-    migrations.iter().map(|migration| migration.name().to_owned()).collect()
+/// What is applied and what is pending. Asked for without creating the history, so that a status changes nothing.
+async fn status<M: MigratorTrait>(connection: &DatabaseConnection) -> Result<(Vec<String>, Vec<String>), Failure> {
+    let all = M::get_migration_with_status_read_only(connection).await.map_err(Failure::Migration)?;
+    let (applied, pending): (Vec<_>, Vec<_>) =
+        all.iter().partition(|migration| migration.status() == MigrationStatus::Applied);
+    let names = |migrations: Vec<&Migration>| migrations.iter().map(|one| one.name().to_owned()).collect();
+    Ok((names(applied), names(pending)))
 }
 
 /// A migrator's failure before the database's name is put to it.
