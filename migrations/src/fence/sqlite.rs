@@ -39,17 +39,23 @@ pub(crate) fn detach(table: &str) -> String {
         .join(";\n")
 }
 
-/// Drops the fence, unless a table still has its triggers, and then the session's table, unless a trigger reads it.
-pub(crate) async fn uninstall(connection: &impl ConnectionTrait) -> Result<(), Error> {
-    for (table, mention) in [("tenantry_fence", "FROM tenantry_fence "), ("tenantry_session", "FROM tenantry_session ")]
-    {
-        let doing = || Error::doing(format!("dropping {table}"));
-        let sql = format!("SELECT count(*) FROM sqlite_master WHERE type = 'trigger' AND instr(sql, '{mention}') > 0");
-        let row = connection.query_one_raw(Statement::from_string(DbBackend::Sqlite, sql)).await.map_err(doing())?;
-        let mentions: i64 = row.map_or(Ok(0), |row| row.try_get_by_index(0)).map_err(doing())?;
-        if mentions == 0 {
-            connection.execute_unprepared(&format!("DROP TABLE IF EXISTS {table}")).await.map_err(doing())?;
-        }
+/// Drops the fence, unless a table still has its triggers.
+pub(crate) async fn drop_if_unused(connection: &impl ConnectionTrait) -> Result<(), Error> {
+    drop_unless_mentioned(connection, "tenantry_fence").await
+}
+
+/// Drops the session's table, unless a trigger reads it.
+pub(crate) async fn drop_session_if_unused(connection: &impl ConnectionTrait) -> Result<(), Error> {
+    drop_unless_mentioned(connection, "tenantry_session").await
+}
+
+async fn drop_unless_mentioned(connection: &impl ConnectionTrait, table: &str) -> Result<(), Error> {
+    let doing = || Error::doing(format!("dropping {table}"));
+    let sql = format!("SELECT count(*) FROM sqlite_master WHERE type = 'trigger' AND instr(sql, 'FROM {table} ') > 0");
+    let row = connection.query_one_raw(Statement::from_string(DbBackend::Sqlite, sql)).await.map_err(doing())?;
+    let mentions: i64 = row.map_or(Ok(0), |row| row.try_get_by_index(0)).map_err(doing())?;
+    if mentions == 0 {
+        connection.execute_unprepared(&format!("DROP TABLE IF EXISTS {table}")).await.map_err(doing())?;
     }
     Ok(())
 }

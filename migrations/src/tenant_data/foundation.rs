@@ -74,7 +74,8 @@ impl MigrationTrait for Foundation {
             connection.execute_unprepared(sql).await.map_err(Error::doing("dropping the foundation"))?;
         }
         if engine == Engine::Sqlite {
-            fence::sqlite::uninstall(connection).await?;
+            fence::sqlite::drop_if_unused(connection).await?;
+            fence::sqlite::drop_session_if_unused(connection).await?;
         }
         Ok(())
     }

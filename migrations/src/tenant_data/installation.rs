@@ -174,7 +174,7 @@ impl Installation {
         match engine {
             Engine::Postgres => format!(
                 "CREATE TABLE tenantry.installation (
-    only            boolean NOT NULL DEFAULT true CONSTRAINT installation_pkey PRIMARY KEY CONSTRAINT installation_only_check CHECK (only),
+    singleton       boolean NOT NULL DEFAULT true CONSTRAINT installation_pkey PRIMARY KEY CONSTRAINT installation_singleton_check CHECK (singleton),
     restricted_role text NOT NULL,
     tenant_column   text NOT NULL,
     tenant_type     text NOT NULL CONSTRAINT installation_tenant_type_check CHECK (tenant_type IN ('uuid', 'bigint', 'text')),
@@ -185,7 +185,7 @@ INSERT INTO tenantry.installation (restricted_role, tenant_column, tenant_type) 
             ),
             Engine::Sqlite => format!(
                 "CREATE TABLE tenantry_installation (
-    only integer PRIMARY KEY NOT NULL DEFAULT 1 CONSTRAINT tenantry_installation_only_check CHECK (only = 1),
+    singleton integer PRIMARY KEY NOT NULL DEFAULT 1 CONSTRAINT tenantry_installation_singleton_check CHECK (singleton = 1),
     tenant_column text NOT NULL,
     tenant_type text NOT NULL CONSTRAINT tenantry_installation_tenant_type_check CHECK (tenant_type IN ('uuid', 'bigint', 'text')),
     installed_at timestamp_with_timezone_text NOT NULL DEFAULT ({})
