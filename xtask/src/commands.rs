@@ -1,8 +1,16 @@
 //! The commands by name, and what each of them ends with.
 
+mod check_tenant_config;
+mod create_tenant;
+mod encrypt_tenant_keys;
 mod generate_docs;
 mod generate_entities;
+mod migrate;
+mod tenants;
 mod test;
+mod test_data_source;
+mod test_dual_database;
+mod test_routing;
 mod tidy;
 
 use clap::{Parser, Subcommand};
@@ -27,6 +35,13 @@ pub(crate) struct Cli {
 /// One command with its arguments.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    Migrate(migrate::Args),
+    CreateTenant(create_tenant::Args),
+    TestDataSource(test_data_source::Args),
+    TestRouting(test_routing::Args),
+    TestDualDatabase(test_dual_database::Args),
+    CheckTenantConfig(check_tenant_config::Args),
+    EncryptTenantKeys(encrypt_tenant_keys::Args),
     Test(test::Args),
     GenerateEntities(generate_entities::Args),
     GenerateDocs(generate_docs::Args),
@@ -52,6 +67,13 @@ impl Outcome {
 impl Command {
     pub(crate) async fn run(self) -> Result<Outcome, Failure> {
         match self {
+            Self::Migrate(args) => migrate::run(args).await,
+            Self::CreateTenant(args) => create_tenant::run(args).await,
+            Self::TestDataSource(args) => test_data_source::run(args).await,
+            Self::TestRouting(args) => test_routing::run(args).await,
+            Self::TestDualDatabase(args) => test_dual_database::run(args).await,
+            Self::CheckTenantConfig(args) => check_tenant_config::run(args).await,
+            Self::EncryptTenantKeys(args) => encrypt_tenant_keys::run(args).await,
             Self::Test(args) => test::run(args).await,
             Self::GenerateEntities(args) => generate_entities::run(args).await,
             Self::GenerateDocs(args) => generate_docs::run(args),

@@ -50,6 +50,15 @@ pub(crate) enum Failure {
     /// The entities could not be generated.
     #[error("cannot generate entities: {0}")]
     Entities(String),
+    /// The settings are wrong: the text says which and how.
+    #[error(transparent)]
+    Settings(#[from] tenantry::settings::SettingsError),
+    /// An operation could not be carried out.
+    #[error(transparent)]
+    Tenantry(#[from] tenantry::Error),
+    /// A report could not be written as JSON.
+    #[error("cannot write the report as JSON")]
+    Report(#[source] serde_json::Error),
     /// An argument has a value that does not exist.
     #[error("{0}")]
     Argument(String),

@@ -8,6 +8,7 @@
 mod commands;
 mod entities;
 mod failure;
+mod operator;
 mod process;
 mod progress;
 mod table;

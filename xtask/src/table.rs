@@ -13,12 +13,12 @@ pub(crate) fn render<const N: usize>(heading: [&str; N], rows: &[[String; N]]) -
         table.add_row(row.iter().map(Cell::new));
     }
     for (index, column) in table.column_iter_mut().enumerate() {
-        let mut cells = rows.iter().map(|row| row[index].as_str()).filter(|cell| !cell.is_empty()).peekable();
-        if cells.peek().is_some() && cells.all(is_number) {
+        let cells = || rows.iter().map(|row| row[index].as_str()).filter(|cell| !matches!(*cell, "" | "-"));
+        if cells().next().is_some() && cells().all(is_number) {
             column.set_cell_alignment(CellAlignment::Right);
         }
     }
-    table.to_string()
+    table.trim_fmt()
 }
 
 fn is_number(cell: &str) -> bool {

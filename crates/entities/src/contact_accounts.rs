@@ -6,11 +6,13 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel, Serialize, Deserialize)]
 #[sea_orm(table_name = "contact_accounts")]
 pub struct Model {
-    #[sea_orm(primary_key, auto_increment = false)]
+    #[sea_orm(primary_key, auto_increment = false, unique_key = "contact_accounts_contact_id_account_id_key")]
     pub tenant_id: Uuid,
     #[sea_orm(primary_key, auto_increment = false)]
     pub id: Uuid,
+    #[sea_orm(unique_key = "contact_accounts_contact_id_account_id_key")]
     pub contact_id: Uuid,
+    #[sea_orm(unique_key = "contact_accounts_contact_id_account_id_key")]
     pub account_id: Uuid,
     pub is_primary: Option<bool>,
     #[sea_orm(column_type = "Text", nullable)]
