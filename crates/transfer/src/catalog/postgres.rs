@@ -1,0 +1,245 @@
+//! `pg_catalog`. Every name is qualified, so that no table of the schema can stand in front of a catalog.
+
+use std::collections::BTreeMap;
+
+use sea_orm::{DbBackend, QueryResult, Statement, TryGetable};
+use tenantry_connection::{Engine, Transaction};
+
+use super::{Access, Catalog, Column, ForeignKey, Rights, Table, Trigger, Unique, sort_tables};
+use crate::{Error, kind::Kind, quote};
+
+const TABLES: &str = "
+SELECT c.relname::text AS name, c.relkind = 'p' AS partitioned, n.nspname::text AS schema,
+       pg_catalog.has_table_privilege(c.oid, 'SELECT') AS can_select,
+       pg_catalog.has_table_privilege(c.oid, 'INSERT') AS can_insert,
+       pg_catalog.has_table_privilege(c.oid, 'DELETE') AS can_delete,
+       pg_catalog.has_table_privilege(c.oid, 'TRIGGER') AS can_trigger,
+       pg_catalog.row_security_active(c.oid) AS under_policies
+FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+WHERE n.nspname = pg_catalog.current_schema() AND c.relkind IN ('r', 'p') AND NOT c.relispartition";
+
+const COLUMNS: &str = "
+SELECT c.relname::text AS table_name, a.attname::text AS name,
+       pg_catalog.format_type(a.atttypid, a.atttypmod) AS declared, a.attnotnull AS not_null,
+       a.atthasdef AS has_default, a.attgenerated <> '' AS generated, a.attidentity <> '' AS identity,
+       pg_catalog.pg_get_serial_sequence(pg_catalog.format('%I.%I', n.nspname, c.relname), a.attname) AS sequence
+FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_class c ON c.oid = a.attrelid
+JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+WHERE n.nspname = pg_catalog.current_schema() AND c.relkind IN ('r', 'p') AND NOT c.relispartition
+  AND a.attnum > 0 AND NOT a.attisdropped
+ORDER BY c.relname, a.attnum";
+
+/// A deferrable key cannot arbitrate ON CONFLICT, so it counts as unique but not as the primary key.
+const UNIQUE: &str = "
+SELECT c.relname::text AS table_name, x.relname::text AS name, i.indisprimary AND i.indimmediate AS is_primary,
+       a.attname::text AS column_name
+FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class c ON c.oid = i.indrelid
+JOIN pg_catalog.pg_class x ON x.oid = i.indexrelid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+CROSS JOIN LATERAL pg_catalog.unnest(i.indkey::smallint[]) WITH ORDINALITY AS k (attnum, position)
+JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum = k.attnum
+WHERE n.nspname = pg_catalog.current_schema() AND c.relkind IN ('r', 'p') AND NOT c.relispartition
+  AND i.indisunique AND i.indisvalid AND i.indpred IS NULL AND i.indexprs IS NULL AND k.position <= i.indnkeyatts
+ORDER BY c.relname, NOT i.indisprimary, x.relname, k.position";
+
+const FOREIGN_KEYS: &str = "
+SELECT c.relname::text AS table_name, k.conname::text AS name, p.relname::text AS parent, pn.nspname::text AS parent_schema,
+       a.attname::text AS column_name, pa.attname::text AS parent_column
+FROM pg_catalog.pg_constraint k JOIN pg_catalog.pg_class c ON c.oid = k.conrelid
+JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+JOIN pg_catalog.pg_class p ON p.oid = k.confrelid JOIN pg_catalog.pg_namespace pn ON pn.oid = p.relnamespace
+CROSS JOIN LATERAL ROWS FROM (pg_catalog.unnest(k.conkey), pg_catalog.unnest(k.confkey))
+  WITH ORDINALITY AS u (child_attnum, parent_attnum, position)
+JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum = u.child_attnum
+JOIN pg_catalog.pg_attribute pa ON pa.attrelid = p.oid AND pa.attnum = u.parent_attnum
+WHERE n.nspname = pg_catalog.current_schema() AND k.contype = 'f' AND k.conparentid = 0
+ORDER BY c.relname, k.conname, u.position";
+
+/// Bits of `tgtype`: 4 insert, 8 delete. A rule rewrites what COPY does not even see, so it counts as a trigger that
+/// nothing silences.
+const TRIGGERS: &str = "
+SELECT c.relname::text AS table_name, t.tgname::text AS name, fn.nspname = 'tenantry' AS ours,
+       t.tgtype & 4 > 0 AS on_insert, t.tgtype & 8 > 0 AS on_delete,
+       t.tgenabled IN ('O', 'A') AS fires, t.tgenabled IN ('R', 'A') AS fires_silenced
+FROM pg_catalog.pg_trigger t JOIN pg_catalog.pg_class c ON c.oid = t.tgrelid
+JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+JOIN pg_catalog.pg_proc f ON f.oid = t.tgfoid JOIN pg_catalog.pg_namespace fn ON fn.oid = f.pronamespace
+WHERE n.nspname = pg_catalog.current_schema() AND NOT t.tgisinternal AND t.tgenabled <> 'D'
+UNION ALL
+SELECT c.relname::text, r.rulename::text, false, r.ev_type = '3', r.ev_type = '4', r.ev_enabled IN ('O', 'A'), true
+FROM pg_catalog.pg_rewrite r JOIN pg_catalog.pg_class c ON c.oid = r.ev_class
+JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+WHERE n.nspname = pg_catalog.current_schema() AND c.relkind IN ('r', 'p') AND r.ev_enabled <> 'D'
+ORDER BY 1, 2";
+
+/// The policies that apply to this role: those TO it, TO a role it is a member of, and TO everybody.
+const POLICIES: &str = "
+SELECT c.relname::text AS table_name, p.polpermissive AS permissive, p.polcmd::text AS command,
+       coalesce(pg_catalog.pg_get_expr(p.polqual, p.polrelid), 'true') = 'true' AS reads_all,
+       coalesce(pg_catalog.pg_get_expr(p.polwithcheck, p.polrelid), pg_catalog.pg_get_expr(p.polqual, p.polrelid), 'true')
+         = 'true' AS writes_all
+FROM pg_catalog.pg_policy p JOIN pg_catalog.pg_class c ON c.oid = p.polrelid
+JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+WHERE n.nspname = pg_catalog.current_schema() AND EXISTS (
+  SELECT 1 FROM pg_catalog.unnest(p.polroles) AS r (role)
+  WHERE CASE WHEN r.role = 0 THEN true ELSE pg_catalog.pg_has_role(r.role, 'USAGE') END)";
+
+const RIGHTS: &str = "
+SELECT coalesce(pg_catalog.current_schema(), '') AS schema, r.rolsuper OR r.rolbypassrls AS bypasses_policies,
+       pg_catalog.has_database_privilege(pg_catalog.current_database(), 'TEMP') AS temporary,
+       pg_catalog.has_parameter_privilege('session_replication_role', 'SET') AS silences_triggers,
+       pg_catalog.has_database_privilege(pg_catalog.current_database(), 'CREATE') AS creates_schemas,
+       pg_catalog.to_regprocedure('tenantry.is_service()') IS NOT NULL AS installed
+FROM pg_catalog.pg_roles r WHERE r.rolname = current_user";
+
+pub(super) async fn read(transaction: &mut Transaction, tenant_column: &str) -> Result<Catalog, Error> {
+    let rights = query(transaction, RIGHTS).await?;
+    let rights = rights.first().ok_or_else(|| Error::Request {
+        problem: "the login's role is not in pg_roles; log in as a role of this server".to_owned(),
+    })?;
+    let schema: String = get(rights, "schema")?;
+    let installed: bool = get(rights, "installed")?;
+    let prepared = installed
+        && match query(transaction, "SELECT tenantry.is_service() AS is_service").await?.first() {
+            Some(row) => get(row, "is_service")?,
+            None => false,
+        };
+    let rights = Rights {
+        bypasses_policies: get(rights, "bypasses_policies")?,
+        temporary: get(rights, "temporary")?,
+        silences_triggers: get(rights, "silences_triggers")?,
+        installs_fence: prepared || (!installed && get(rights, "creates_schemas")?),
+        prepared,
+    };
+
+    let mut tables = BTreeMap::new();
+    for row in query(transaction, TABLES).await? {
+        let table = table(&row)?;
+        tables.insert(table.name.clone(), table);
+    }
+    for row in query(transaction, COLUMNS).await? {
+        let declared: String = get(&row, "declared")?;
+        let column = Column {
+            name: get(&row, "name")?,
+            kind: Kind::from_postgres(&declared),
+            declared,
+            not_null: get(&row, "not_null")?,
+            has_default: get(&row, "has_default")?,
+            generated: get(&row, "generated")?,
+            identity: get(&row, "identity")?,
+            sequence: get(&row, "sequence")?,
+        };
+        if let Some(table) = of(&mut tables, &row)? {
+            table.columns.push(column);
+        }
+    }
+    for row in query(transaction, UNIQUE).await? {
+        let (name, column): (String, String) = (get(&row, "name")?, get(&row, "column_name")?);
+        let is_primary: bool = get(&row, "is_primary")?;
+        let Some(table) = of(&mut tables, &row)? else { continue };
+        if is_primary {
+            table.primary_key.push(column.clone());
+        }
+        match table.unique.last_mut().filter(|unique| unique.name == name) {
+            Some(unique) => unique.columns.push(column),
+            None => table.unique.push(Unique { name, columns: vec![column] }),
+        }
+    }
+    for row in query(transaction, FOREIGN_KEYS).await? {
+        let (name, parent): (String, String) = (get(&row, "name")?, get(&row, "parent")?);
+        let parent_schema: String = get(&row, "parent_schema")?;
+        let columns = (get(&row, "column_name")?, get(&row, "parent_column")?);
+        let Some(table) = of(&mut tables, &row)? else { continue };
+        match table.foreign_keys.last_mut().filter(|key| key.name == name) {
+            Some(key) => key.columns.push(columns),
+            None => {
+                let parent_from = qualified(&parent_schema, &parent);
+                // A table of the same name in another schema is no tenant table of this one.
+                let parent = if parent_schema == schema { parent } else { format!("{parent_schema}.{parent}") };
+                table.foreign_keys.push(ForeignKey { name, parent, parent_from, columns: vec![columns] });
+            }
+        }
+    }
+    for row in query(transaction, TRIGGERS).await? {
+        let trigger = Trigger {
+            name: get(&row, "name")?,
+            ours: get(&row, "ours")?,
+            on_insert: get(&row, "on_insert")?,
+            on_delete: get(&row, "on_delete")?,
+            fires: get(&row, "fires")?,
+            fires_silenced: get(&row, "fires_silenced")?,
+        };
+        if let Some(table) = of(&mut tables, &row)? {
+            table.triggers.push(trigger);
+        }
+    }
+    policies(&mut tables, &query(transaction, POLICIES).await?)?;
+    Ok(sort_tables(Engine::Postgres, schema, tables, tenant_column, rights))
+}
+
+fn table(row: &QueryResult) -> Result<Table, Error> {
+    let (schema, name): (String, String) = (get(row, "schema")?, get(row, "name")?);
+    let into = qualified(&schema, &name);
+    let partitioned: bool = get(row, "partitioned")?;
+    let under_policies = get(row, "under_policies")?;
+    Ok(Table {
+        // A partitioned table is read with its partitions, any other without tables that inherit from it: those are tables
+        // of their own, and their rows would be copied twice.
+        from: if partitioned { into.clone() } else { format!("ONLY {into}") },
+        into,
+        name,
+        columns: Vec::new(),
+        primary_key: Vec::new(),
+        unique: Vec::new(),
+        foreign_keys: Vec::new(),
+        triggers: Vec::new(),
+        access: Access {
+            select: get(row, "can_select")?,
+            insert: get(row, "can_insert")?,
+            delete: get(row, "can_delete")?,
+            trigger: get(row, "can_trigger")?,
+            under_policies,
+            filtered: under_policies,
+            insert_filtered: under_policies,
+        },
+    })
+}
+
+/// A role that policies apply to sees everything only when a permissive policy lets everything through and no restrictive
+/// one takes anything away again.
+fn policies(tables: &mut BTreeMap<String, Table>, rows: &[QueryResult]) -> Result<(), Error> {
+    for restrictive in [false, true] {
+        for row in rows {
+            if get::<bool>(row, "permissive")? == restrictive {
+                continue;
+            }
+            let command: String = get(row, "command")?;
+            let (reads_all, writes_all): (bool, bool) = (get(row, "reads_all")?, get(row, "writes_all")?);
+            let Some(table) = of(tables, row)? else { continue };
+            let access = &mut table.access;
+            if matches!(command.as_str(), "*" | "r") && reads_all != restrictive {
+                access.filtered = access.under_policies && restrictive;
+            }
+            if matches!(command.as_str(), "*" | "a") && writes_all != restrictive {
+                access.insert_filtered = access.under_policies && restrictive;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn qualified(schema: &str, name: &str) -> String {
+    format!("{}.{}", quote::identifier(schema), quote::identifier(name))
+}
+
+fn of<'a>(tables: &'a mut BTreeMap<String, Table>, row: &QueryResult) -> Result<Option<&'a mut Table>, Error> {
+    Ok(tables.get_mut(&get::<String>(row, "table_name")?))
+}
+
+async fn query(transaction: &mut Transaction, sql: &str) -> Result<Vec<QueryResult>, Error> {
+    let statement = Statement::from_string(DbBackend::Postgres, sql);
+    transaction.query_all(statement).await.map_err(Error::database("reading the catalogs"))
+}
+
+fn get<T: TryGetable>(row: &QueryResult, column: &str) -> Result<T, Error> {
+    row.try_get("", column).map_err(Error::answer("reading the catalogs"))
+}

@@ -1,0 +1,250 @@
+//! Rows into PostgreSQL, by COPY.
+//!
+//! COPY into a table is refused to a role that policies apply to, so rows arrive in a temporary table and are inserted from
+//! there; the same way is taken where the target holds some of the rows already. A role that bypasses policies writes an
+//! empty target directly.
+
+use futures_util::StreamExt;
+use sea_orm::{DbBackend, Statement};
+use sqlx::PgConnection;
+use tenantry_connection::Transaction;
+use tokio::sync::mpsc;
+
+use super::{Table, rows_there};
+use crate::{Error, kind::Kind, plan::Structure, quote};
+
+/// What is sent at once. Larger gained nothing when measured, one row at a time cost a tenth.
+const CHUNK: usize = 64 * 1024;
+
+/// Chunks that may wait between reader and writer: what bounds the memory.
+const WAITING: usize = 4;
+
+const STAGE: &str = "pg_temp.tenantry_stage";
+
+/// From PostgreSQL, in the binary format: no value is ever converted.
+pub(super) async fn between(
+    table: &Table<'_>,
+    from: &mut Transaction,
+    to: &mut Transaction,
+) -> Result<(u64, u64), Error> {
+    let columns: Vec<String> = table.copied().map(|(_, column)| quote::identifier(&column.name)).collect();
+    let target = &table.structure.target;
+    let tenant = format!("{}::{}", quote::postgres_literal(&target.tenant.to_string()), tenant_type(table));
+    let list = columns.into_iter().chain([tenant]).collect::<Vec<_>>().join(", ");
+    let (source, filter) = (&table.pair.source.from, table.structure.source.filter());
+    let out = format!("COPY (SELECT {list} FROM {source} WHERE {filter}) TO STDOUT (FORMAT binary)");
+
+    let arrival = Arrival::prepare(table, to).await?;
+    let into = format!("COPY {} ({}) FROM STDIN (FORMAT binary)", arrival.at, quote::identifiers(table.names()));
+    let read = pump(table, connection(from)?, &out, connection(to)?, &into).await?;
+    arrival.insert(table, to, read).await
+}
+
+/// From SQLite, in the text format, as canonical texts: the server reads each as the column's own type.
+pub(super) async fn into(table: &Table<'_>, from: &mut Transaction, to: &mut Transaction) -> Result<(u64, u64), Error> {
+    let arrival = Arrival::prepare(table, to).await?;
+    let sql = format!("COPY {} ({}) FROM STDIN (FORMAT text)", arrival.at, quote::identifiers(table.names()));
+    let doing = || table.doing("copying");
+    let tenant = table.structure.target.tenant.to_string();
+    let reading = table.reading();
+    let mut rows = reading.open(from).await?;
+    let mut sink = connection(to)?.copy_in_raw(&sql).await.map_err(Error::driver(doing()))?;
+    let (mut buffer, mut pending) = (Vec::with_capacity(2 * CHUNK), 0);
+    while let Some(row) = rows.next().await? {
+        let row = table.sound(&reading, row)?;
+        for (position, column) in table.copied() {
+            field(row.values.get(position).and_then(Option::as_deref), column.target, &mut buffer);
+            buffer.push(b'\t');
+        }
+        field(Some(&tenant), Kind::Text, &mut buffer);
+        buffer.push(b'\n');
+        pending += 1;
+        if buffer.len() >= CHUNK {
+            sink.send(buffer.as_slice()).await.map_err(Error::driver(doing()))?;
+            buffer.clear();
+            table.progress.advance(&table.pair.name, std::mem::take(&mut pending));
+        }
+    }
+    sink.send(buffer.as_slice()).await.map_err(Error::driver(doing()))?;
+    let read = sink.finish().await.map_err(Error::driver(doing()))?;
+    table.progress.advance(&table.pair.name, pending);
+    drop(rows);
+    arrival.insert(table, to, read).await
+}
+
+/// After the checks of foreign keys were silenced together with the triggers: every reference of the tenant's rows.
+pub(super) async fn check_foreign_keys(structure: &Structure, to: &mut Transaction) -> Result<(), Error> {
+    for pair in &structure.pairs {
+        for key in &pair.target.foreign_keys {
+            let refers: String = key
+                .columns
+                .iter()
+                .map(|(child, _)| format!(" AND c.{} IS NOT NULL", quote::identifier(child)))
+                .collect();
+            let found = key
+                .columns
+                .iter()
+                .map(|(child, parent)| format!("p.{} = c.{}", quote::identifier(parent), quote::identifier(child)));
+            let condition = format!(
+                "{}{refers} AND NOT EXISTS (SELECT 1 FROM {} AS p WHERE {})",
+                structure.target.filter(),
+                key.parent_from,
+                found.collect::<Vec<_>>().join(" AND ")
+            );
+            let rows = crate::rows::count(to, &format!("{} AS c", pair.target.from), &condition).await?;
+            if rows > 0 {
+                let (table, constraint) = (pair.name.clone(), key.name.clone());
+                return Err(Error::Unreferenced { table, constraint, rows });
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Where rows arrive.
+struct Arrival {
+    at: String,
+    staged: bool,
+}
+
+impl Arrival {
+    async fn prepare(table: &Table<'_>, to: &mut Transaction) -> Result<Self, Error> {
+        let target = &table.pair.target;
+        let bypasses = table.structure.target.rights.bypasses_policies;
+        if bypasses && rows_there(table, to).await? == 0 {
+            return Ok(Self { at: target.into.clone(), staged: false });
+        }
+        let sql = format!(
+            "CREATE TEMPORARY TABLE {STAGE} ON COMMIT DROP AS SELECT {} FROM {} WITH NO DATA",
+            quote::identifiers(table.names()),
+            target.into
+        );
+        to.execute_raw_sql(&sql).await.map_err(Error::database(table.doing("preparing to copy")))?;
+        Ok(Self { at: STAGE.to_owned(), staged: true })
+    }
+
+    /// Brings what arrived into the table. Returns the rows read and the rows inserted.
+    async fn insert(self, table: &Table<'_>, to: &mut Transaction, read: u64) -> Result<(u64, u64), Error> {
+        let doing = || table.doing("inserting into");
+        let target = &table.pair.target;
+        let mut inserted = read;
+        if self.staged {
+            let names = quote::identifiers(table.names());
+            let overriding =
+                if target.columns.iter().any(|column| column.identity) { "OVERRIDING SYSTEM VALUE " } else { "" };
+            let key = quote::identifiers(target.primary_key.iter().map(String::as_str));
+            let sql = format!(
+                "INSERT INTO {} ({names}) {overriding}SELECT {names} FROM {STAGE} ON CONFLICT ({key}) DO NOTHING",
+                target.into
+            );
+            let statement = Statement::from_string(DbBackend::Postgres, sql);
+            inserted = to.execute(statement).await.map_err(Error::database(doing()))?;
+            to.execute_raw_sql(&format!("DROP TABLE {STAGE}")).await.map_err(Error::database(doing()))?;
+        }
+        if inserted > 0 {
+            self::advance_sequences(table, to).await?;
+        }
+        Ok((read, inserted))
+    }
+}
+
+/// A sequence does not notice rows that bring their own numbers, and would hand the same numbers out again. It is moved on
+/// with `nextval`, which never moves one back that a neighbour has moved meanwhile; only a large gap is jumped.
+async fn advance_sequences(table: &Table<'_>, to: &mut Transaction) -> Result<(), Error> {
+    let target = &table.pair.target;
+    let counted = target.columns.iter().filter_map(|column| Some((column, column.sequence.as_ref()?)));
+    for (column, sequence) in counted {
+        if !table.copied().any(|(_, copied)| copied.name == column.name) {
+            continue;
+        }
+        let literal = quote::postgres_literal(sequence);
+        let sql = format!(
+            "SELECT CASE WHEN gap > 1000000 THEN setval({literal}, highest) \
+             ELSE (SELECT max(nextval({literal})) FROM generate_series(1, gap)) END \
+             FROM (SELECT m.highest, m.highest - s.last_value AS gap FROM {sequence} AS s, \
+             (SELECT max({})::bigint AS highest FROM {} WHERE {}) AS m) AS g WHERE gap > 0",
+            quote::identifier(&column.name),
+            target.from,
+            table.structure.target.filter()
+        );
+        to.execute_raw_sql(&sql).await.map_err(Error::database(table.doing("moving on the sequences of")))?;
+    }
+    Ok(())
+}
+
+/// Streams one COPY into another, reading and writing at the same time.
+async fn pump(
+    table: &Table<'_>,
+    from: &mut PgConnection,
+    out: &str,
+    to: &mut PgConnection,
+    into: &str,
+) -> Result<u64, Error> {
+    let (send, mut receive) = mpsc::channel::<Vec<u8>>(WAITING);
+    let read = async move {
+        let doing = || table.doing("reading");
+        let mut chunks = from.copy_out_raw(out).await.map_err(Error::driver(doing()))?;
+        let (mut buffer, mut pending) = (Vec::with_capacity(2 * CHUNK), 0);
+        while let Some(chunk) = chunks.next().await {
+            buffer.extend_from_slice(&chunk.map_err(Error::driver(doing()))?);
+            // PostgreSQL sends a message per row.
+            pending += 1;
+            if buffer.len() >= CHUNK {
+                let full = std::mem::replace(&mut buffer, Vec::with_capacity(2 * CHUNK));
+                if send.send(full).await.is_err() {
+                    // The writer has failed and says why.
+                    return Ok(());
+                }
+                table.progress.advance(&table.pair.name, std::mem::take(&mut pending));
+            }
+        }
+        // A closed channel is the writer's failure, once more.
+        let _ = send.send(buffer).await;
+        Ok(())
+    };
+    let write = async {
+        let doing = || table.doing("copying");
+        let mut sink = to.copy_in_raw(into).await.map_err(Error::driver(doing()))?;
+        while let Some(chunk) = receive.recv().await {
+            sink.send(chunk).await.map_err(Error::driver(doing()))?;
+        }
+        sink.finish().await.map_err(Error::driver(doing()))
+    };
+    // The reader comes first: when it fails, what the writer makes of half a stream does not matter.
+    let ((), rows) = tokio::try_join!(biased; read, write)?;
+    Ok(rows)
+}
+
+/// The tenant column's type in the target, as the cast of a literal. Only names that this program knows are written into a
+/// statement for the source: the target's catalogs are another's to fill.
+fn tenant_type(table: &Table<'_>) -> &'static str {
+    let target = &table.structure.target;
+    match table.pair.target.column(&target.tenant_column).map(|column| column.kind) {
+        Some(Kind::Uuid) => "uuid",
+        Some(Kind::BigInt) => "bigint",
+        Some(Kind::Integer) => "integer",
+        _ => "text",
+    }
+}
+
+/// One field of COPY's text format.
+fn field(text: Option<&str>, kind: Kind, buffer: &mut Vec<u8>) {
+    let Some(text) = text else { return buffer.extend_from_slice(b"\\N") };
+    if kind == Kind::Bytes {
+        buffer.extend_from_slice(b"\\\\x");
+    }
+    for byte in text.bytes() {
+        match byte {
+            b'\\' => buffer.extend_from_slice(b"\\\\"),
+            b'\t' => buffer.extend_from_slice(b"\\t"),
+            b'\n' => buffer.extend_from_slice(b"\\n"),
+            b'\r' => buffer.extend_from_slice(b"\\r"),
+            byte => buffer.push(byte),
+        }
+    }
+}
+
+fn connection(transaction: &mut Transaction) -> Result<&mut PgConnection, Error> {
+    let ended = || Error::database("copying")(tenantry_connection::Error::Ended);
+    transaction.raw_postgres_connection().ok_or_else(ended)
+}

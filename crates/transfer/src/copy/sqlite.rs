@@ -1,0 +1,97 @@
+//! Rows into SQLite: many per statement, each value in the form that the column stores.
+
+use sqlx::{AssertSqlSafe, Sqlite, query::Query, sqlite::SqliteArguments};
+use tenantry_connection::Transaction;
+
+use super::Table;
+use crate::{
+    Error,
+    canonical::{self, Stored},
+    kind::Kind,
+    quote,
+};
+
+/// SQLite's limit of bound values in one statement.
+const VALUES: usize = 32_766;
+
+/// More rows in one statement gain nothing.
+const ROWS: usize = 200;
+
+/// From either engine, as canonical texts.
+pub(super) async fn into(table: &Table<'_>, from: &mut Transaction, to: &mut Transaction) -> Result<(u64, u64), Error> {
+    let names = table.names();
+    let most = (VALUES / names.len().max(1)).clamp(1, ROWS);
+    let tenant = tenant(table)?;
+    let reading = table.reading();
+    let mut rows = reading.open(from).await?;
+    let (mut read, mut inserted) = (0, 0);
+    let mut batch: Vec<Stored> = Vec::with_capacity(most * names.len());
+    let full = insert(table, &names, most);
+    loop {
+        let row = rows.next().await?;
+        let ended = row.is_none();
+        if let Some(row) = row {
+            let row = table.sound(&reading, row)?;
+            for (position, column) in table.copied() {
+                batch.push(match row.values.get(position).and_then(Option::as_deref) {
+                    None => Stored::Null,
+                    Some(text) => canonical::to_sqlite(column.target, text)
+                        .map_err(|problem| table.value(&reading, &row, position, problem))?,
+                });
+            }
+            batch.push(tenant.clone());
+        }
+        let count = batch.len() / names.len();
+        if count == most || (ended && count > 0) {
+            let sql = if count == most { full.clone() } else { insert(table, &names, count) };
+            inserted += execute(table, to, sql, std::mem::take(&mut batch)).await?;
+            read += count as u64;
+            table.progress.advance(&table.pair.name, count as u64);
+        }
+        if ended {
+            return Ok((read, inserted));
+        }
+    }
+}
+
+/// The tenant's id as its column stores it.
+fn tenant(table: &Table<'_>) -> Result<Stored, Error> {
+    let shape = &table.structure.target;
+    let kind = table.pair.target.column(&shape.tenant_column).map_or(Kind::Text, |column| column.kind);
+    canonical::to_sqlite(kind, &shape.tenant.to_string()).map_err(|problem| Error::Value {
+        side: crate::Side::Target,
+        table: table.pair.name.clone(),
+        column: shape.tenant_column.clone(),
+        key: shape.tenant.to_string(),
+        problem,
+    })
+}
+
+fn insert(table: &Table<'_>, names: &[&str], rows: usize) -> String {
+    let row = format!("({})", vec!["?"; names.len()].join(", "));
+    format!(
+        "INSERT INTO {} ({}) VALUES {} ON CONFLICT ({}) DO NOTHING",
+        table.pair.target.into,
+        quote::identifiers(names.iter().copied()),
+        vec![row; rows].join(", "),
+        quote::identifiers(table.pair.target.primary_key.iter().map(String::as_str))
+    )
+}
+
+async fn execute(table: &Table<'_>, to: &mut Transaction, sql: String, values: Vec<Stored>) -> Result<u64, Error> {
+    let doing = || table.doing("inserting into");
+    let ended = || Error::database(doing())(tenantry_connection::Error::Ended);
+    let connection = to.raw_sqlite_connection().ok_or_else(ended)?;
+    let query = values.into_iter().fold(sqlx::query(AssertSqlSafe(sql)), bind);
+    query.execute(connection).await.map(|done| done.rows_affected()).map_err(Error::driver(doing()))
+}
+
+fn bind(query: Query<'static, Sqlite, SqliteArguments>, value: Stored) -> Query<'static, Sqlite, SqliteArguments> {
+    match value {
+        Stored::Null => query.bind(None::<String>),
+        Stored::Integer(number) => query.bind(number),
+        Stored::Real(number) => query.bind(number),
+        Stored::Text(text) => query.bind(text),
+        Stored::Blob(bytes) => query.bind(bytes),
+    }
+}

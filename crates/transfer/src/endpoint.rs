@@ -1,0 +1,103 @@
+//! The two ends of a transfer.
+
+use std::{fmt, time::Duration};
+
+use serde::{Deserialize, Serialize};
+use tenantry_connection::{Engine, Mode, Pool, Session, Transaction};
+use tenantry_realm::TenantKey;
+
+use crate::{Error, canonical::POSTGRES_SETTINGS};
+
+/// One end of a transfer: a database, and the tenant's id in it.
+#[derive(Clone, Debug)]
+pub struct Endpoint {
+    /// With the service login, which reads and writes every tenant's rows. At least two connections: one holds the
+    /// transfer's lock for as long as it runs.
+    pub pool: Pool,
+    /// The tenant's id in this database.
+    pub tenant: TenantKey,
+    /// The column that holds it, in every tenant table.
+    pub tenant_column: String,
+}
+
+impl Endpoint {
+    /// An end whose tenant column is called `tenant_id`.
+    pub fn new(pool: Pool, tenant: impl Into<TenantKey>) -> Self {
+        Self { pool, tenant: tenant.into(), tenant_column: "tenant_id".to_owned() }
+    }
+
+    pub(crate) fn engine(&self) -> Engine {
+        self.pool.engine()
+    }
+
+    /// A snapshot to read canonical values from, unfiltered: where the role may bypass row-level security it does, so that a
+    /// policy can never make rows disappear silently. Where it may not, the plan has looked at the policies.
+    pub(crate) async fn snapshot(&self) -> Result<Transaction, Error> {
+        let mut transaction = self
+            .pool
+            .begin(&Session::default(), Mode::Snapshot)
+            .await
+            .map_err(Error::database("beginning a snapshot"))?;
+        if transaction.engine() == Engine::Postgres {
+            let settings = format!("{POSTGRES_SETTINGS}; {PATIENCE}; {BYPASS}");
+            transaction.execute_raw_sql(&settings).await.map_err(Error::database("preparing a snapshot"))?;
+        }
+        Ok(transaction)
+    }
+
+    /// A transaction that writes this tenant's rows as they were: Tenantry's own triggers step aside.
+    pub(crate) async fn write(&self) -> Result<Transaction, Error> {
+        let session = Session { tenant: Some(self.tenant.to_string()), transfer: true, ..Session::default() };
+        let mut transaction =
+            self.pool.begin(&session, Mode::Write).await.map_err(Error::database("beginning to write"))?;
+        let settings = match transaction.engine() {
+            Engine::Postgres => format!("{POSTGRES_SETTINGS}; {PATIENCE}; {BYPASS}"),
+            // Checked at the commit, so that rows may arrive before the rows they refer to.
+            Engine::Sqlite => "PRAGMA defer_foreign_keys = ON".to_owned(),
+        };
+        transaction.execute_raw_sql(&settings).await.map_err(Error::database("preparing to write"))?;
+        Ok(transaction)
+    }
+}
+
+/// A role's own time-outs are made for requests. What a transfer waits for has deadlines of its own.
+const PATIENCE: &str = "SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0";
+
+/// `row_security = off` turns a filtered read into an error, and is refused per statement to a role that policies apply to;
+/// such a role reads through its own policy instead.
+const BYPASS: &str = "SELECT set_config('row_security', 'off', true) FROM pg_roles \
+     WHERE rolname = current_user AND (rolsuper OR rolbypassrls)";
+
+/// Which end something was found at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Side {
+    /// Where the rows are.
+    Source,
+    /// Where they go.
+    Target,
+}
+
+impl fmt::Display for Side {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Source => "source",
+            Self::Target => "target",
+        })
+    }
+}
+
+/// How a transfer behaves.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// How long raising a fence waits for the tenant's open writers before it gives up and changes nothing.
+    pub fence_deadline: Duration,
+    /// The most keys that are named per finding. Findings are always counted in full.
+    pub samples: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { fence_deadline: Duration::from_secs(30), samples: 5 }
+    }
+}

@@ -1,0 +1,220 @@
+//! What can end a transfer.
+
+use std::{error, fmt};
+
+use tenantry_realm::TenantKey;
+use uuid::Uuid;
+
+use crate::{Plan, Report, Side, Step, canonical::Problem};
+
+/// A transfer that ended before it was done. What state it left is said by [`Error::Failed`].
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Something does not fit; every reason is in the plan. Nothing was touched.
+    #[error("the transfer is refused and nothing was copied:{}", refusals(.0))]
+    Refused(Box<Plan>),
+    /// The request contradicts itself.
+    #[error("the request does not fit together: {problem}")]
+    Request {
+        /// What contradicts what.
+        problem: String,
+    },
+    /// A database failed.
+    #[error("a database failed while {doing}")]
+    Database {
+        /// What was being done.
+        doing: String,
+        /// Its error.
+        #[source]
+        source: tenantry_connection::Error,
+    },
+    /// A driver's own operation (COPY, bulk insert) failed.
+    #[error("a database failed while {doing}")]
+    Driver {
+        /// What was being done.
+        doing: String,
+        /// Its error.
+        #[source]
+        source: Box<sqlx::Error>,
+    },
+    /// What a database answered could not be read.
+    #[error("an answer could not be read while {doing}")]
+    Answer {
+        /// What was being done.
+        doing: String,
+        /// Why.
+        #[source]
+        source: Box<dyn error::Error + Send + Sync>,
+    },
+    /// The application database failed or refused.
+    #[error("the application database failed while {doing}")]
+    AppDb {
+        /// What was being done.
+        doing: &'static str,
+        /// Its error.
+        #[source]
+        source: tenantry_app_db::Error,
+    },
+    /// The fence could not be installed.
+    #[error("the fence could not be installed at the source")]
+    InstallFence {
+        /// Why.
+        #[source]
+        source: Box<dyn error::Error + Send + Sync>,
+    },
+    /// The tenant's open writers did not end in time. Nothing was changed; run it again when they have.
+    #[error(
+        "transactions that write this tenant's rows at the {side} were still open after {waited_ms} ms; \
+         end them or allow more time, and run it again"
+    )]
+    Writers {
+        /// Where.
+        side: Side,
+        /// The deadline.
+        waited_ms: u128,
+    },
+    /// Somebody else holds this tenant's fence.
+    #[error("the tenant is fenced at the {side} for another reason ({reason}); end that first")]
+    Fenced {
+        /// Where.
+        side: Side,
+        /// The reason that was given.
+        reason: String,
+    },
+    /// Another transfer of this tenant is running.
+    #[error("another transfer of tenant {tenant} is running; wait for it")]
+    Busy {
+        /// The tenant, as the source knows it.
+        tenant: TenantKey,
+    },
+    /// The lock that keeps other transfers of this tenant out was lost, with its connection. Run it again.
+    #[error("the connection that kept other transfers of this tenant out was lost; run it again")]
+    LockLost,
+    /// A value changed under the copy into one that cannot be copied.
+    #[error("{table}.{column} of row {key} at the {side} {problem}; correct it and run it again")]
+    Value {
+        /// Where.
+        side: Side,
+        /// The table.
+        table: String,
+        /// The column.
+        column: String,
+        /// The row's key.
+        key: String,
+        /// What is wrong.
+        problem: Problem,
+    },
+    /// A foreign key does not hold in the target after its checks were silenced.
+    #[error("{rows} row(s) of {table} would break foreign key {constraint} in the target; nothing was copied")]
+    Unreferenced {
+        /// The table.
+        table: String,
+        /// The foreign key.
+        constraint: String,
+        /// How many rows.
+        rows: u64,
+    },
+    /// The two sides differ after the copy. The placement was not changed.
+    #[error("source and target differ: {}", .0.summary())]
+    Different(Box<Report>),
+    /// Rolling back would lose what was written since the cutover.
+    #[error("rows were written to the target since the cutover, so going back would lose them: {}", .0.summary())]
+    WrittenSince(Box<Report>),
+    /// The tenant is not in the data source that a rollback would leave.
+    #[error("tenant {tenant} is at {placed}, not at {target}; there is nothing to roll back")]
+    NotPlaced {
+        /// The tenant.
+        tenant: Uuid,
+        /// Where it is.
+        placed: String,
+        /// Where the request says it is.
+        target: String,
+    },
+    /// There is no such tenant.
+    #[error("there is no tenant {tenant}")]
+    UnknownTenant {
+        /// The id that was given.
+        tenant: Uuid,
+    },
+    /// A step failed. The tenant is where it was before.
+    #[error("step \"{step}\" failed; {fence}")]
+    Failed {
+        /// The step.
+        step: Step,
+        /// What became of the fence.
+        fence: FenceAfter,
+        /// Why.
+        #[source]
+        source: Box<Error>,
+    },
+}
+
+/// What became of the fence when a transfer ended early.
+#[derive(Debug)]
+pub enum FenceAfter {
+    /// It had not been raised.
+    NotRaised,
+    /// It was lowered again: the tenant writes where it did before.
+    Lowered,
+    /// It stays raised, and why: the tenant cannot write until the transfer is run again.
+    Raised {
+        /// Why it could not, or must not, be lowered.
+        reason: String,
+    },
+}
+
+impl fmt::Display for FenceAfter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotRaised => f.write_str("nothing was changed"),
+            Self::Lowered => f.write_str("the tenant is where it was, and its fence is lowered again"),
+            Self::Raised { reason } => {
+                write!(f, "the tenant stays fenced ({reason}): run it again to continue, or roll back")
+            }
+        }
+    }
+}
+
+impl Error {
+    /// Whether the same call may succeed when it is made again, without anybody changing anything first.
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Database { source, .. } => source.is_retryable(),
+            Self::Driver { source, .. } => matches!(**source, sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut),
+            Self::Writers { .. } | Self::Busy { .. } | Self::LockLost => true,
+            Self::Failed { source, .. } => source.is_retryable(),
+            Self::Refused(_)
+            | Self::Request { .. }
+            | Self::Answer { .. }
+            | Self::AppDb { .. }
+            | Self::InstallFence { .. }
+            | Self::Fenced { .. }
+            | Self::Value { .. }
+            | Self::Unreferenced { .. }
+            | Self::Different(_)
+            | Self::WrittenSince(_)
+            | Self::NotPlaced { .. }
+            | Self::UnknownTenant { .. } => false,
+        }
+    }
+
+    pub(crate) fn database(doing: impl Into<String>) -> impl FnOnce(tenantry_connection::Error) -> Self {
+        move |source| Self::Database { doing: doing.into(), source }
+    }
+
+    pub(crate) fn driver(doing: impl Into<String>) -> impl FnOnce(sqlx::Error) -> Self {
+        move |source| Self::Driver { doing: doing.into(), source: Box::new(source) }
+    }
+
+    pub(crate) fn answer<E: error::Error + Send + Sync + 'static>(doing: impl Into<String>) -> impl FnOnce(E) -> Self {
+        move |source| Self::Answer { doing: doing.into(), source: Box::new(source) }
+    }
+
+    pub(crate) fn app_db(doing: &'static str) -> impl FnOnce(tenantry_app_db::Error) -> Self {
+        move |source| Self::AppDb { doing, source }
+    }
+}
+
+fn refusals(plan: &Plan) -> String {
+    plan.refusals.iter().map(|refusal| format!("\n  - {refusal}")).collect()
+}

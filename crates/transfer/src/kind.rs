@@ -1,0 +1,154 @@
+//! The kinds of columns that mean the same on both engines, read from what the catalogs declare.
+//!
+//! Between two PostgreSQL databases every type travels, compared by its exact declaration. As soon as SQLite is on either
+//! side, only these kinds do: for them it is written down what SQLite stores and which canonical text stands for a value.
+
+use serde::{Deserialize, Serialize};
+
+/// What a column holds, independent of the engine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// `uuid`; on SQLite 16 bytes (text is accepted from a source).
+    Uuid,
+    /// `text`.
+    Text,
+    /// `integer`: 32 bits.
+    Integer,
+    /// `bigint`, and every integer of SQLite: 64 bits.
+    BigInt,
+    /// `boolean`; on SQLite 0 and 1.
+    Boolean,
+    /// `numeric(precision, scale)`; portable up to 15 digits, which survive an IEEE double.
+    Decimal {
+        /// All digits.
+        precision: u32,
+        /// Digits behind the point.
+        scale: u32,
+    },
+    /// `date`.
+    Date,
+    /// `time without time zone`.
+    Time,
+    /// `timestamp with time zone`.
+    Timestamp,
+    /// `jsonb`.
+    Json,
+    /// `bytea`.
+    Bytes,
+    /// Anything else: compared by its text, between two PostgreSQL databases only.
+    Other,
+}
+
+/// The most digits of a decimal that an IEEE double keeps exactly.
+const PORTABLE_DIGITS: u32 = 15;
+
+impl Kind {
+    /// Reads what `format_type` prints.
+    pub fn from_postgres(declared: &str) -> Self {
+        match declared {
+            "uuid" => Self::Uuid,
+            "text" => Self::Text,
+            "integer" => Self::Integer,
+            "bigint" => Self::BigInt,
+            "boolean" => Self::Boolean,
+            "date" => Self::Date,
+            "time without time zone" => Self::Time,
+            "timestamp with time zone" => Self::Timestamp,
+            "jsonb" => Self::Json,
+            "bytea" => Self::Bytes,
+            other => decimal(other, &["numeric"]).unwrap_or(Self::Other),
+        }
+    }
+
+    /// Reads a column's declared type on SQLite: the names that sea-query writes, and the usual ones of older schemas.
+    pub fn from_sqlite(declared: &str) -> Self {
+        let declared = declared.trim().to_ascii_lowercase();
+        match declared.as_str() {
+            "uuid_text" | "uuid_blob" | "uuid" => Self::Uuid,
+            "text" | "varchar" => Self::Text,
+            "integer" | "int" | "bigint" => Self::BigInt,
+            "boolean" | "bool" => Self::Boolean,
+            "date_text" | "date" => Self::Date,
+            "time_text" | "time" => Self::Time,
+            "timestamp_with_timezone_text" | "timestamptz" | "timestamp with time zone" => Self::Timestamp,
+            "jsonb_text" | "json_text" | "jsonb" | "json" => Self::Json,
+            "blob" => Self::Bytes,
+            other => decimal(other, &["real", "numeric", "decimal"]).unwrap_or(Self::Other),
+        }
+    }
+
+    /// Whether a value of this kind, in a source, has a place in a column of the target's kind when at least one of the
+    /// two databases is SQLite. Whether each single value fits is another question ([`crate::canonical::fits`]).
+    pub fn travels_to(self, target: Self) -> bool {
+        match (self, target) {
+            (Self::Other, _) | (_, Self::Other) => false,
+            (Self::Integer | Self::BigInt, Self::Integer | Self::BigInt) => true,
+            (Self::Decimal { precision, .. }, Self::Decimal { .. }) => self == target && precision <= PORTABLE_DIGITS,
+            _ => self == target,
+        }
+    }
+
+    /// Whether both engines order this kind alike, so that two databases can be compared by a key of it.
+    pub fn orders_alike(self) -> bool {
+        match self {
+            Self::Uuid | Self::Text | Self::Integer | Self::BigInt | Self::Boolean | Self::Date | Self::Bytes => true,
+            Self::Decimal { .. } | Self::Time | Self::Timestamp | Self::Json | Self::Other => false,
+        }
+    }
+
+    /// Whether keys of this kind are ordered as numbers, not as text.
+    pub(crate) fn orders_as_number(self) -> bool {
+        matches!(self, Self::Integer | Self::BigInt)
+    }
+}
+
+/// `numeric(10,2)`, `real(10, 2)`; a scale that is left out is zero.
+fn decimal(declared: &str, names: &[&str]) -> Option<Kind> {
+    let (name, arguments) = declared.strip_suffix(')')?.split_once('(')?;
+    if !names.contains(&name.trim()) {
+        return None;
+    }
+    let mut numbers = arguments.split(',').map(|number| number.trim().parse::<u32>());
+    let precision = numbers.next()?.ok()?;
+    let scale = numbers.next().unwrap_or(Ok(0)).ok()?;
+    (numbers.next().is_none() && scale <= precision).then_some(Kind::Decimal { precision, scale })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_engines_declarations_of_one_type_are_one_kind() {
+        for (postgres, sqlite) in [
+            ("uuid", "uuid_text"),
+            ("text", "TEXT"),
+            ("bigint", "integer"),
+            ("boolean", "boolean"),
+            ("numeric(10,2)", "real(10, 2)"),
+            ("date", "date_text"),
+            ("time without time zone", "time_text"),
+            ("timestamp with time zone", "timestamp_with_timezone_text"),
+            ("jsonb", "jsonb_text"),
+            ("bytea", "blob"),
+        ] {
+            assert_eq!(Kind::from_postgres(postgres), Kind::from_sqlite(sqlite), "{postgres} against {sqlite}");
+        }
+    }
+
+    #[test]
+    fn a_type_without_a_written_meaning_on_both_engines_does_not_travel() {
+        for declared in ["timestamp without time zone", "numeric", "double precision", "character varying(20)", "point"]
+        {
+            assert_eq!(Kind::from_postgres(declared), Kind::Other, "{declared}");
+        }
+        for declared in ["real", "datetime", "", "numeric(10,2,1)", "real(2,10)"] {
+            assert_eq!(Kind::from_sqlite(declared), Kind::Other, "{declared}");
+        }
+        let wide = Kind::Decimal { precision: 18, scale: 2 };
+        assert!(!wide.travels_to(wide), "16 digits and more do not survive a double");
+        assert!(Kind::BigInt.travels_to(Kind::Integer), "every integer of SQLite has 64 bits; each value is looked at");
+        assert!(!Kind::Date.travels_to(Kind::Timestamp));
+    }
+}

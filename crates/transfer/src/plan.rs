@@ -1,0 +1,181 @@
+//! What a transfer would copy, and every reason not to. A plan is data: nothing is changed by making one, and applying it is
+//! another module's work.
+
+mod contents;
+mod order;
+mod refusal;
+mod structure;
+
+use serde::{Deserialize, Serialize};
+use tenantry_connection::{Engine, Transaction};
+use tenantry_realm::TenantKey;
+use uuid::Uuid;
+
+pub use refusal::{Reference, Refusal};
+pub(crate) use structure::{Pair, Structure};
+
+use crate::{Endpoint, Error, Options, Progress, Side, catalog, fence, kind::Kind};
+
+/// What would be copied.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Plan {
+    /// Where the rows are.
+    pub source: End,
+    /// Where they would go.
+    pub target: End,
+    /// Every tenant table of the source, empty ones too, parents before children. The write log comes last.
+    pub tables: Vec<PlannedTable>,
+    /// Tables of the source that hold no tenant's rows and are left alone.
+    pub left_out: Vec<String>,
+    /// Every reason not to copy. Empty means that the copy may begin.
+    pub refusals: Vec<Refusal>,
+}
+
+/// One end, as the plan found it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct End {
+    /// The canonical URL.
+    pub url: String,
+    /// The schema.
+    pub schema: String,
+    /// The tenant's id there.
+    pub tenant: TenantKey,
+    /// The column that holds it.
+    pub tenant_column: String,
+}
+
+/// A table to be copied.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlannedTable {
+    /// Its name, on both sides.
+    pub name: String,
+    /// The tenant's rows in the source.
+    pub rows: u64,
+    /// The tenant's rows that the target holds already. A row that equals its source is left as it is; one that differs is
+    /// never overwritten and is reported by the verification.
+    pub already_there: u64,
+    /// It is the write log, which is counted apart from the tenant's records.
+    pub log: bool,
+    /// The columns, beside the tenant column, that tell its rows apart.
+    pub key: Vec<String>,
+    /// The columns that are compared, in the source's order.
+    pub columns: Vec<PlannedColumn>,
+}
+
+/// A column to be compared and, unless the target computes it, copied.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlannedColumn {
+    /// Its name, on both sides.
+    pub name: String,
+    /// What it holds in the source.
+    pub source: Kind,
+    /// What it holds in the target.
+    pub target: Kind,
+    /// Whether it is written, or computed by the target.
+    pub copied: bool,
+}
+
+impl Plan {
+    /// Rows to be copied, without the write log.
+    pub fn records(&self) -> u64 {
+        self.tables.iter().filter(|table| !table.log).map(|table| table.rows).sum()
+    }
+
+    /// The plan, or an error that names every refusal.
+    ///
+    /// # Errors
+    /// [`Error::Refused`].
+    pub fn accepted(self) -> Result<Self, Error> {
+        if self.refusals.is_empty() { Ok(self) } else { Err(Error::Refused(Box::new(self))) }
+    }
+}
+
+/// Looks at both ends and says what would be copied and every reason not to. Changes nothing.
+///
+/// Each side is read in one snapshot. Where SQLite is on either side every row is read, because any of its values may have no
+/// place in the target; between two PostgreSQL databases rows are counted and their references looked at.
+///
+/// # Errors
+/// [`Error::Database`] when one of them does not answer. A refusal is no error: it is in the plan.
+pub async fn plan(
+    source: &Endpoint,
+    target: &Endpoint,
+    options: &Options,
+    progress: &dyn Progress,
+) -> Result<Plan, Error> {
+    let (mut from, mut to) = (source.snapshot().await?, target.snapshot().await?);
+    let (structure, mut refusals) = read_structure(source, target, &mut from, &mut to).await?;
+    if is_same_database(source, target, &mut from, &mut to).await? {
+        refusals.insert(0, Refusal::SameDatabase);
+    }
+    for (side, endpoint, transaction) in [(Side::Source, source, &mut from), (Side::Target, target, &mut to)] {
+        if let Some(reason) = fence::state(transaction, &endpoint.tenant).await?
+            && (side == Side::Target || !fence::is_transfers(&reason))
+        {
+            refusals.push(Refusal::Fenced { side, reason });
+        }
+    }
+    let tables = contents::inspect(&structure, &mut from, &mut to, options, progress, &mut refusals).await?;
+    for transaction in [from, to] {
+        transaction.rollback().await.map_err(Error::database("ending a snapshot"))?;
+    }
+    let end = |endpoint: &Endpoint, schema: &str| End {
+        url: endpoint.pool.url().to_string(),
+        schema: schema.to_owned(),
+        tenant: endpoint.tenant.clone(),
+        tenant_column: endpoint.tenant_column.clone(),
+    };
+    Ok(Plan {
+        source: end(source, &structure.source_schema),
+        target: end(target, &structure.target_schema),
+        tables,
+        left_out: structure.left_out,
+        refusals,
+    })
+}
+
+/// Reads both catalogs and matches their tables.
+pub(crate) async fn read_structure(
+    source: &Endpoint,
+    target: &Endpoint,
+    from: &mut Transaction,
+    to: &mut Transaction,
+) -> Result<(Structure, Vec<Refusal>), Error> {
+    let source_catalog = catalog::read(from, &source.tenant_column).await?;
+    let target_catalog = catalog::read(to, &target.tenant_column).await?;
+    Ok(Structure::match_up((source, source_catalog), (target, target_catalog)))
+}
+
+/// Two URLs may name one database (another host name, a socket, a pooler), so the database itself is asked: an advisory lock
+/// taken at one end is seen at the other only there. Of a file, the system is asked.
+async fn is_same_database(
+    source: &Endpoint,
+    target: &Endpoint,
+    from: &mut Transaction,
+    to: &mut Transaction,
+) -> Result<bool, Error> {
+    match (source.engine(), target.engine()) {
+        (Engine::Postgres, Engine::Postgres) => {
+            let (_, key) = Uuid::new_v4().as_u64_pair();
+            let key = key.cast_signed();
+            let doing = "comparing the two databases";
+            from.execute_raw_sql(&format!("SELECT pg_advisory_xact_lock({key})"))
+                .await
+                .map_err(Error::database(doing))?;
+            let statement = sea_orm::Statement::from_string(
+                sea_orm::DbBackend::Postgres,
+                format!("SELECT pg_try_advisory_xact_lock({key}) AS free"),
+            );
+            let row = to.query_one(statement).await.map_err(Error::database(doing))?;
+            let free = row.map(|row| row.try_get::<bool>("", "free")).transpose().map_err(Error::answer(doing))?;
+            Ok(free == Some(false))
+        }
+        (Engine::Sqlite, Engine::Sqlite) => {
+            let canonical =
+                |endpoint: &Endpoint| endpoint.pool.url().sqlite_path().and_then(|path| path.canonicalize().ok());
+            Ok(source.pool.url() == target.pool.url()
+                || canonical(source).is_some_and(|path| Some(path) == canonical(target)))
+        }
+        _ => Ok(false),
+    }
+}

@@ -1,0 +1,410 @@
+//! Every reason that only the rows tell: nulls, duplicates, references to other tenants' rows or to nothing, values without a
+//! place in the target. Counts the rows on the way.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use sea_orm::Statement;
+use tenantry_connection::{Engine, Transaction};
+
+use super::{Pair, PlannedTable, Reference, Refusal, Structure};
+use crate::{
+    Error, Options, Progress, Side,
+    canonical::{self, Problem},
+    catalog::ForeignKey,
+    kind::Kind,
+    quote,
+    rows::{Reading, backend, comparable, count, print_key},
+};
+
+/// Looks at the tenant's rows of every table, and adds what is found to the refusals.
+pub(super) async fn inspect(
+    structure: &Structure,
+    from: &mut Transaction,
+    to: &mut Transaction,
+    options: &Options,
+    progress: &dyn Progress,
+    refusals: &mut Vec<Refusal>,
+) -> Result<Vec<PlannedTable>, Error> {
+    let mut tables = Vec::new();
+    for pair in &structure.pairs {
+        // A role that cannot read, or not everything, has been refused already; asking would end the snapshot.
+        let readable = |side: Side| {
+            let access = if side == Side::Source { pair.source.access } else { pair.target.access };
+            access.select && !access.filtered
+        };
+        let already_there = match readable(Side::Target) {
+            true => count(to, &pair.target.from, &structure.target.filter()).await?,
+            false => 0,
+        };
+        let mut rows = 0;
+        if readable(Side::Source) {
+            rows = count(from, &pair.source.from, &structure.source.filter()).await?;
+            progress.table(&pair.name, rows);
+            let mut inspection = Inspection { structure, pair, options, refusals };
+            inspection.nulls(from).await?;
+            inspection.duplicates(from).await?;
+            inspection.references(from, to).await?;
+            if structure.is_across_engines() {
+                inspection.values(from, progress).await?;
+            } else {
+                progress.advance(&pair.name, rows);
+            }
+        }
+        let key = pair.key.iter().flatten().filter_map(|&position| pair.columns.get(position));
+        tables.push(PlannedTable {
+            name: pair.name.clone(),
+            rows,
+            already_there,
+            log: pair.log,
+            key: key.map(|column| column.name.clone()).collect(),
+            columns: pair.columns.clone(),
+        });
+    }
+    Ok(tables)
+}
+
+struct Inspection<'a> {
+    structure: &'a Structure,
+    pair: &'a Pair,
+    options: &'a Options,
+    refusals: &'a mut Vec<Refusal>,
+}
+
+impl Inspection<'_> {
+    /// Rows without a value that the target requires.
+    async fn nulls(&mut self, from: &mut Transaction) -> Result<(), Error> {
+        let (table, filter) = (self.pair.name.clone(), self.structure.source.filter());
+        for column in self.pair.columns.iter().filter(|column| column.copied) {
+            let refuses =
+                |table: &crate::catalog::Table| table.column(&column.name).is_some_and(|column| column.not_null);
+            if !refuses(&self.pair.target) || refuses(&self.pair.source) {
+                continue;
+            }
+            let condition = format!("{filter} AND {} IS NULL", quote::identifier(&column.name));
+            let rows = count(from, &self.pair.source.from, &condition).await?;
+            if rows > 0 {
+                let samples = self.samples(from, self.pair.source.from.clone(), condition, &[]).await?;
+                let keys = samples.into_iter().map(|sample| sample.key).collect();
+                self.refusals.push(Refusal::Null { table: table.clone(), column: column.name.clone(), rows, keys });
+            }
+        }
+        Ok(())
+    }
+
+    /// Rows that are alike in what the target wants to be unique and the source does not.
+    async fn duplicates(&mut self, from: &mut Transaction) -> Result<(), Error> {
+        let without = |columns: &[String], tenant_column: &str| -> BTreeSet<String> {
+            columns.iter().filter(|column| *column != tenant_column).cloned().collect()
+        };
+        let (source, target) = (&self.structure.source, &self.structure.target);
+        let kept: Vec<BTreeSet<String>> =
+            self.pair.source.unique.iter().map(|unique| without(&unique.columns, &source.tenant_column)).collect();
+        let mut seen = BTreeSet::new();
+        for unique in &self.pair.target.unique {
+            let columns = without(&unique.columns, &target.tenant_column);
+            let known = columns.iter().all(|name| self.pair.columns.iter().any(|column| column.name == *name));
+            if !known || kept.iter().any(|kept| kept.is_subset(&columns)) || !seen.insert(columns.clone()) {
+                continue;
+            }
+            let expressions: Vec<String> = columns.iter().map(|name| self.comparable(name)).collect();
+            let present: String =
+                columns.iter().map(|name| format!(" AND {} IS NOT NULL", quote::identifier(name))).collect();
+            let group = if expressions.is_empty() { "true".to_owned() } else { expressions.join(", ") };
+            let groups = format!(
+                "(SELECT 1 AS alike FROM {} WHERE {}{present} GROUP BY {group} HAVING count(*) > 1) AS alike",
+                self.pair.source.from,
+                source.filter()
+            );
+            let groups = count(from, &groups, "true").await?;
+            if groups > 0 {
+                self.refusals.push(Refusal::Duplicate {
+                    table: self.pair.name.clone(),
+                    constraint: unique.name.clone(),
+                    columns: columns.into_iter().collect(),
+                    groups,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Rows that refer to another tenant's row or to nothing, by the foreign keys of either side.
+    async fn references(&mut self, from: &mut Transaction, to: &mut Transaction) -> Result<(), Error> {
+        let (source, target) = (&self.structure.source, &self.structure.target);
+        let mut seen = BTreeSet::new();
+        let ends = [(Side::Source, source, &self.pair.source), (Side::Target, target, &self.pair.target)];
+        for (side, shape, table) in ends {
+            for key in &table.foreign_keys {
+                // The tenant's own column is the same on both ends of a reference by construction.
+                let mut columns: Vec<(String, String)> =
+                    key.columns.iter().filter(|(child, _)| *child != shape.tenant_column).cloned().collect();
+                columns.sort();
+                let within_tenant = source.tenant_tables.contains(&key.parent);
+                if within_tenant && !columns.is_empty() && seen.insert((key.parent.clone(), columns.clone())) {
+                    self.within_tenant(from, key, &columns).await?;
+                } else if side == Side::Target && !within_tenant {
+                    self.outside(from, to, key, &columns).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// References to a table that holds tenants' rows: the row referred to must be this tenant's.
+    async fn within_tenant(
+        &mut self,
+        from: &mut Transaction,
+        key: &ForeignKey,
+        columns: &[(String, String)],
+    ) -> Result<(), Error> {
+        let parent = self.structure.pairs.iter().find(|pair| pair.name == key.parent).map(|pair| &pair.source);
+        let Some(parent) = parent.filter(|parent| parent.access.select && !parent.access.filtered) else {
+            return Ok(());
+        };
+        let known = |table: &crate::catalog::Table, name: &str| table.column(name).is_some();
+        if !columns.iter().all(|(child, referred)| known(&self.pair.source, child) && known(parent, referred)) {
+            return Ok(());
+        }
+        let shape = &self.structure.source;
+        let found = |condition: Option<String>| {
+            let pairs: Vec<(String, String)> = columns
+                .iter()
+                .map(|(child, referred)| {
+                    let kinds = [self.pair.source.column(child), parent.column(referred)]
+                        .map(|column| column.map(|column| (column.kind, column.declared.as_str())));
+                    let same = kinds[0] == kinds[1];
+                    let kind = |index: usize| kinds[index].map_or(Kind::Other, |(kind, _)| kind);
+                    let expression = |alias: &str, name: &str, index: usize| {
+                        let expression =
+                            comparable(shape.engine, &format!("{alias}.{}", quote::identifier(name)), kind(index));
+                        if same || shape.engine == Engine::Sqlite { expression } else { format!("{expression}::text") }
+                    };
+                    (expression("c", child, 0), expression("p", referred, 1))
+                })
+                .collect();
+            let mut conditions: Vec<String> = condition.into_iter().collect();
+            match shape.engine {
+                Engine::Postgres => {
+                    conditions.extend(pairs.iter().map(|(child, referred)| format!("{referred} = {child}")));
+                    format!("EXISTS (SELECT 1 FROM {} AS p WHERE {})", parent.from, conditions.join(" AND "))
+                }
+                // SQLite has no index over these expressions; IN builds one, where EXISTS would read the table per row.
+                Engine::Sqlite => {
+                    conditions.extend(pairs.iter().map(|(_, referred)| format!("{referred} IS NOT NULL")));
+                    let (children, referred): (Vec<String>, Vec<String>) = pairs.into_iter().unzip();
+                    format!(
+                        "({}) IN (SELECT {} FROM {} AS p WHERE {})",
+                        children.join(", "),
+                        referred.join(", "),
+                        parent.from,
+                        conditions.join(" AND ")
+                    )
+                }
+            }
+        };
+        let (here, anywhere) = (found(Some(shape.filter())), found(None));
+        let refers: String =
+            columns.iter().map(|(child, _)| format!(" AND c.{} IS NOT NULL", quote::identifier(child))).collect();
+        let child = format!("{} AS c", self.pair.source.from);
+        let children: Vec<&str> = columns.iter().map(|(child, _)| child.as_str()).collect();
+
+        let not_here = format!("{}{refers} AND NOT {here}", shape.filter());
+        if count(from, &child, &not_here).await? == 0 {
+            return Ok(());
+        }
+        for foreign in [true, false] {
+            let condition = format!("{not_here} AND {}{anywhere}", if foreign { "" } else { "NOT " });
+            let rows = count(from, &child, &condition).await?;
+            if rows == 0 {
+                continue;
+            }
+            let samples = self.samples(from, child.clone(), condition, &children).await?;
+            let (table, parent) = (self.pair.name.clone(), key.parent.clone());
+            self.refusals.push(if foreign {
+                Refusal::ForeignTenant { table, parent, rows, samples }
+            } else {
+                Refusal::Dangling { table, parent, side: Side::Source, rows, samples }
+            });
+        }
+        Ok(())
+    }
+
+    /// References of the target to a table that is not copied: the row referred to must be there already.
+    async fn outside(
+        &mut self,
+        from: &mut Transaction,
+        to: &mut Transaction,
+        key: &ForeignKey,
+        columns: &[(String, String)],
+    ) -> Result<(), Error> {
+        let (child, referred) = match (columns, key.columns.as_slice()) {
+            ([(child, referred)], _) => (Some(child), referred),
+            // Only the tenant column refers: its one value is known.
+            ([], [(_, referred)]) => (None, referred),
+            // Over several columns the copy's own foreign key decides; it leaves nothing behind when it refuses.
+            _ => return Ok(()),
+        };
+        let (mut rows, mut samples) = (0, Vec::new());
+        let mut batch: Vec<(String, String)> = Vec::new();
+        if let Some(child) = child {
+            let position = self.pair.columns.iter().position(|column| column.name == *child);
+            let Some(position) = position else { return Ok(()) };
+            let mut reading = self.structure.reading(Side::Source, self.pair, false);
+            reading.filter = format!("{} AND {} IS NOT NULL", reading.filter, quote::identifier(child));
+            let mut stream = reading.open(from).await?;
+            loop {
+                let row = stream.next().await?;
+                if let Some(row) = &row
+                    && let Some(Some(value)) = row.values.get(position)
+                {
+                    batch.push((reading.print_key(row), value.clone()));
+                }
+                if batch.len() == 500 || row.is_none() {
+                    let missing = self.missing(to, key, referred, &batch, self.pair.columns.get(position)).await?;
+                    for (key, referenced) in batch.drain(..).filter(|(_, value)| missing.contains(value)) {
+                        rows += 1;
+                        if samples.len() < self.options.samples {
+                            samples.push(Reference { key, referenced });
+                        }
+                    }
+                }
+                if row.is_none() {
+                    break;
+                }
+            }
+        } else if count(from, &self.pair.source.from, &self.structure.source.filter()).await? > 0 {
+            let tenant = self.structure.target.tenant.to_string();
+            batch.push((self.structure.target.tenant_column.clone(), tenant));
+            let missing = self.missing(to, key, referred, &batch, None).await?;
+            rows = missing.len() as u64;
+            samples = batch.into_iter().map(|(key, referenced)| Reference { key, referenced }).collect();
+        }
+        if rows > 0 {
+            let (table, parent) = (self.pair.name.clone(), key.parent.clone());
+            self.refusals.push(Refusal::Dangling { table, parent, side: Side::Target, rows, samples });
+        }
+        Ok(())
+    }
+
+    /// Which of these values no row of the target's parent has.
+    async fn missing(
+        &self,
+        to: &mut Transaction,
+        key: &ForeignKey,
+        referred: &str,
+        batch: &[(String, String)],
+        column: Option<&super::PlannedColumn>,
+    ) -> Result<BTreeSet<String>, Error> {
+        let values: BTreeSet<&String> = batch.iter().map(|(_, value)| value).collect();
+        if values.is_empty() {
+            return Ok(BTreeSet::new());
+        }
+        let kind = column.map_or(Kind::Uuid, |column| column.target);
+        let referred = quote::identifier(referred);
+        let engine = to.engine();
+        let rows: Vec<String> = values
+            .iter()
+            .map(|value| match engine {
+                Engine::Postgres => {
+                    let literal = quote::postgres_literal(value);
+                    format!("SELECT {literal} AS value WHERE NOT EXISTS (SELECT 1 FROM {} AS p WHERE p.{referred} = {literal})", key.parent_from)
+                }
+                Engine::Sqlite => {
+                    let plain = if kind == Kind::Uuid { value.replace('-', "") } else { (*value).clone() };
+                    let plain = if kind.orders_as_number() { plain } else { quote::sqlite_literal(&plain) };
+                    let expression = comparable(engine, &format!("p.{referred}"), kind);
+                    let literal = quote::sqlite_literal(value);
+                    format!("SELECT {literal} AS value WHERE NOT EXISTS (SELECT 1 FROM {} AS p WHERE {expression} = {plain})", key.parent_from)
+                }
+            })
+            .collect();
+        let doing = "looking for referenced rows in the target";
+        let statement = Statement::from_string(backend(engine), rows.join(" UNION ALL "));
+        let found = to.query_all(statement).await.map_err(Error::database(doing))?;
+        found.iter().map(|row| row.try_get("", "value").map_err(Error::answer(doing))).collect()
+    }
+
+    /// Values that have no canonical text, or no place in the target's column.
+    async fn values(&mut self, from: &mut Transaction, progress: &dyn Progress) -> Result<(), Error> {
+        let reading = self.structure.reading(Side::Source, self.pair, false);
+        let mut found: BTreeMap<(usize, Problem), (u64, Vec<String>)> = BTreeMap::new();
+        let mut stream = reading.open(from).await?;
+        let mut pending = 0;
+        while let Some(row) = stream.next().await? {
+            let unfit =
+                self.pair.columns.iter().zip(&row.values).enumerate().filter_map(|(position, (column, value))| {
+                    let value = value.as_deref().filter(|_| column.copied && !column.target_is_other())?;
+                    let readable = !row.problems.iter().any(|(problem, _)| *problem == position);
+                    let problem = canonical::fits(column.target, self.structure.target.engine, value).err()?;
+                    readable.then_some((position, problem))
+                });
+            let problems: Vec<(usize, Problem)> = row.problems.iter().copied().chain(unfit).collect();
+            for problem in problems {
+                let (rows, keys) = found.entry(problem).or_default();
+                *rows += 1;
+                if keys.len() < self.options.samples {
+                    keys.push(reading.print_key(&row));
+                }
+            }
+            pending += 1;
+            if pending == 1000 {
+                progress.advance(&self.pair.name, pending);
+                pending = 0;
+            }
+        }
+        progress.advance(&self.pair.name, pending);
+        for ((position, problem), (rows, keys)) in found {
+            let column = self.pair.columns.get(position).map(|column| column.name.clone()).unwrap_or_default();
+            // A whole column of another type has been refused already, once.
+            let table = self.pair.name.clone();
+            let refused = |refusal: &Refusal| matches!(refusal, Refusal::TypeDiffers { table: t, column: c, .. } if *t == table && *c == column);
+            if !self.refusals.iter().any(refused) {
+                self.refusals.push(Refusal::Value { table, column, problem, rows, keys });
+            }
+        }
+        Ok(())
+    }
+
+    /// The keys of some rows, and what they refer to by the given columns.
+    async fn samples(
+        &self,
+        from: &mut Transaction,
+        table: String,
+        condition: String,
+        referring: &[&str],
+    ) -> Result<Vec<Reference>, Error> {
+        let whole = self.structure.reading(Side::Source, self.pair, true);
+        let column =
+            |name: &str| (name.to_owned(), self.pair.source.column(name).map_or(Kind::Other, |column| column.kind));
+        let mut columns: Vec<(String, Kind)> =
+            whole.key.iter().filter_map(|&position| whole.columns.get(position).cloned()).collect();
+        let key = columns.len();
+        columns.extend(referring.iter().map(|name| column(name)));
+        let reading = Reading {
+            from: table,
+            filter: condition,
+            columns,
+            key: (0..key).collect(),
+            limit: Some(self.options.samples),
+            ..whole
+        };
+        let mut samples = Vec::new();
+        let mut rows = reading.open(from).await?;
+        while let Some(row) = rows.next().await? {
+            let referenced = print_key(row.values.iter().skip(key).map(Option::as_deref));
+            samples.push(Reference { key: reading.print_key(&row), referenced });
+        }
+        Ok(samples)
+    }
+
+    fn comparable(&self, column: &str) -> String {
+        let kind = self.pair.source.column(column).map_or(Kind::Other, |column| column.kind);
+        comparable(self.structure.source.engine, &quote::identifier(column), kind)
+    }
+}
+
+impl super::PlannedColumn {
+    fn target_is_other(&self) -> bool {
+        self.target == Kind::Other
+    }
+}

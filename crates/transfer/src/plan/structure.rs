@@ -1,0 +1,324 @@
+//! The tables of both ends side by side, and every reason that is found without looking at a row.
+
+use std::collections::BTreeSet;
+
+use tenantry_connection::Engine;
+use tenantry_migrations::tables::WRITE_LOG;
+use tenantry_realm::TenantKey;
+
+use super::{PlannedColumn, Refusal, order};
+use crate::{
+    Endpoint, Side,
+    catalog::{Catalog, Column, Rights, Table},
+    kind::Kind,
+    rows::{Reading, tenant_filter},
+};
+
+/// Both ends' tables, matched.
+#[derive(Debug, Clone)]
+pub(crate) struct Structure {
+    pub(crate) source: Shape,
+    pub(crate) target: Shape,
+    pub(crate) source_schema: String,
+    pub(crate) target_schema: String,
+    /// Tables on both sides, parents before children, the write log last.
+    pub(crate) pairs: Vec<Pair>,
+    pub(crate) left_out: Vec<String>,
+    /// Whether the application's triggers in the target are silenced, and its foreign keys checked afterwards.
+    pub(crate) silence: bool,
+}
+
+/// What statements need to know about one end.
+#[derive(Debug, Clone)]
+pub(crate) struct Shape {
+    pub(crate) engine: Engine,
+    pub(crate) tenant: TenantKey,
+    pub(crate) tenant_column: String,
+    pub(crate) rights: Rights,
+    /// The names of its tenant tables.
+    pub(crate) tenant_tables: BTreeSet<String>,
+    /// Tenant tables whose writes no fence holds, as `schema.table`.
+    pub(crate) unfenced: Vec<String>,
+}
+
+/// One table on both sides.
+#[derive(Debug, Clone)]
+pub(crate) struct Pair {
+    pub(crate) name: String,
+    pub(crate) log: bool,
+    pub(crate) source: Table,
+    pub(crate) target: Table,
+    /// The columns that both have, without the tenant column.
+    pub(crate) columns: Vec<PlannedColumn>,
+    /// The positions in `columns` of what tells rows apart; `None` where nothing does.
+    pub(crate) key: Option<Vec<usize>>,
+}
+
+impl Structure {
+    /// Matches the tables of two databases.
+    pub(crate) fn match_up(source: (&Endpoint, Catalog), target: (&Endpoint, Catalog)) -> (Self, Vec<Refusal>) {
+        let mut refusals = Vec::new();
+        let (from, to) = (Shape::of(source.0, &source.1), Shape::of(target.0, &target.1));
+        let (source, target) = (source.1, target.1);
+        let portable = from.engine == Engine::Sqlite || to.engine == Engine::Sqlite;
+
+        if source.tables.is_empty() {
+            let (schema, tenant_column) = (source.schema.clone(), from.tenant_column.clone());
+            refusals.push(Refusal::NothingToCopy { schema, tenant_column });
+        }
+        for (table, references) in &source.unscoped {
+            refusals.push(Refusal::Unscoped { table: table.clone(), references: references.clone() });
+        }
+        if !to.rights.prepared {
+            let missing = match to.engine {
+                Engine::Postgres => "Tenantry's schema is not installed, or does not belong to the login's role",
+                Engine::Sqlite => "it has no table tenantry_session",
+            };
+            refusals.push(Refusal::NotPrepared { side: Side::Target, missing: missing.to_owned() });
+        }
+
+        let mut pairs = Vec::new();
+        for (name, table) in &source.tables {
+            access_refusals(Side::Source, table, &from, &mut refusals);
+            let Some(counterpart) = target.tables.get(name) else {
+                refusals.push(Refusal::TableMissing { table: name.clone() });
+                continue;
+            };
+            access_refusals(Side::Target, counterpart, &to, &mut refusals);
+            let pair = Pair::match_up(table, counterpart, &from, &to, portable, &mut refusals);
+            pairs.push(pair);
+        }
+        let silence = silence(&pairs, to.rights, &mut refusals);
+        if to.engine == Engine::Postgres && !to.rights.temporary {
+            let missing = "create temporary tables, which rows arrive in".to_owned();
+            refusals.push(Refusal::Privilege { side: Side::Target, missing });
+        }
+        if !from.unfenced.is_empty() && !from.rights.installs_fence {
+            let missing = "install the fence (create a schema, or use the schema tenantry as its owner)".to_owned();
+            refusals.push(Refusal::Privilege { side: Side::Source, missing });
+        }
+        sort(&mut pairs, &mut refusals);
+        let structure = Self {
+            source: from,
+            target: to,
+            source_schema: source.schema,
+            target_schema: target.schema,
+            pairs,
+            left_out: source.left_out.into_iter().collect(),
+            silence,
+        };
+        (structure, refusals)
+    }
+
+    /// What to read of a table at one end.
+    pub(crate) fn reading(&self, side: Side, pair: &Pair, ordered: bool) -> Reading {
+        let shape = self.shape(side);
+        let kind = |column: &PlannedColumn| match side {
+            Side::Source => column.source,
+            Side::Target => column.target,
+        };
+        let table = match side {
+            Side::Source => &pair.source,
+            Side::Target => &pair.target,
+        };
+        Reading {
+            side,
+            table: pair.name.clone(),
+            from: table.from.clone(),
+            filter: shape.filter(),
+            columns: pair.columns.iter().map(|column| (column.name.clone(), kind(column))).collect(),
+            key: pair.key.clone().unwrap_or_default(),
+            ordered,
+            limit: None,
+        }
+    }
+
+    pub(crate) fn shape(&self, side: Side) -> &Shape {
+        match side {
+            Side::Source => &self.source,
+            Side::Target => &self.target,
+        }
+    }
+
+    /// Whether SQLite is on either side, so that every single value must be looked at.
+    pub(crate) fn is_across_engines(&self) -> bool {
+        self.source.engine == Engine::Sqlite || self.target.engine == Engine::Sqlite
+    }
+}
+
+impl Shape {
+    fn of(endpoint: &Endpoint, catalog: &Catalog) -> Self {
+        let unfenced = catalog.tables.values().filter(|table| table.name != WRITE_LOG && !table.has_fence());
+        Self {
+            engine: catalog.engine,
+            tenant: endpoint.tenant.clone(),
+            tenant_column: endpoint.tenant_column.clone(),
+            rights: catalog.rights,
+            tenant_tables: catalog.tables.keys().cloned().collect(),
+            unfenced: unfenced
+                .map(|table| match catalog.engine {
+                    Engine::Postgres => format!("{}.{}", catalog.schema, table.name),
+                    Engine::Sqlite => table.name.clone(),
+                })
+                .collect(),
+        }
+    }
+
+    /// The condition that selects the tenant's rows.
+    pub(crate) fn filter(&self) -> String {
+        tenant_filter(self.engine, &self.tenant_column, &self.tenant)
+    }
+}
+
+impl Pair {
+    fn match_up(
+        source: &Table,
+        target: &Table,
+        from: &Shape,
+        to: &Shape,
+        portable: bool,
+        refusals: &mut Vec<Refusal>,
+    ) -> Self {
+        let table = source.name.clone();
+        let mut columns = Vec::new();
+        for column in source.columns.iter().filter(|column| column.name != from.tenant_column) {
+            match target.column(&column.name).filter(|column| column.name != to.tenant_column) {
+                // What the source computes, the target may do without.
+                None if column.generated => {}
+                None => refusals.push(Refusal::ColumnMissing { table: table.clone(), column: column.name.clone() }),
+                Some(counterpart) => {
+                    if !same_type(column, counterpart, portable) {
+                        refusals.push(Refusal::TypeDiffers {
+                            table: table.clone(),
+                            column: column.name.clone(),
+                            source: column.declared.clone(),
+                            target: counterpart.declared.clone(),
+                        });
+                    }
+                    columns.push(PlannedColumn {
+                        name: column.name.clone(),
+                        source: column.kind,
+                        target: counterpart.kind,
+                        copied: !counterpart.generated,
+                    });
+                }
+            }
+        }
+        for column in target.columns.iter().filter(|column| column.name != to.tenant_column) {
+            let required = column.not_null && !column.has_default && !column.generated && !column.identity;
+            let known = source.column(&column.name).is_some_and(|column| column.name != from.tenant_column);
+            if required && !known {
+                refusals.push(Refusal::ColumnRequired { table: table.clone(), column: column.name.clone() });
+            }
+        }
+        for (side, end, shape) in [(Side::Source, source, from), (Side::Target, target, to)] {
+            if let Some(column) = end.column(&shape.tenant_column)
+                && !holds(column.kind, shape)
+            {
+                refusals.push(Refusal::TenantColumn {
+                    side,
+                    table: table.clone(),
+                    declared: column.declared.clone(),
+                    tenant: shape.tenant.clone(),
+                });
+            }
+        }
+        let key = match key(target, &columns, to, portable) {
+            Ok(key) => Some(key),
+            Err(problem) => {
+                refusals.push(Refusal::NoKey { table: table.clone(), problem });
+                None
+            }
+        };
+        let log = table == WRITE_LOG;
+        Self { name: table, log, source: source.clone(), target: target.clone(), columns, key }
+    }
+}
+
+fn same_type(source: &Column, target: &Column, portable: bool) -> bool {
+    if portable { source.kind.travels_to(target.kind) } else { source.declared == target.declared }
+}
+
+fn holds(kind: Kind, shape: &Shape) -> bool {
+    match &shape.tenant {
+        // On SQLite an older database may declare its uuids as text; they are compared as uuids all the same.
+        TenantKey::Uuid(_) => kind == Kind::Uuid || (kind == Kind::Text && shape.engine == Engine::Sqlite),
+        TenantKey::BigInt(id) => kind == Kind::BigInt || (kind == Kind::Integer && i32::try_from(*id).is_ok()),
+        TenantKey::Text(_) => matches!(kind, Kind::Text | Kind::Other),
+    }
+}
+
+/// The target's primary key without the tenant column: what its rows are told apart by once they are there.
+fn key(target: &Table, columns: &[PlannedColumn], to: &Shape, portable: bool) -> Result<Vec<usize>, String> {
+    if target.primary_key.is_empty() {
+        return Err("the target has no primary key, or a deferrable one".to_owned());
+    }
+    let mut key = Vec::new();
+    for name in target.primary_key.iter().filter(|name| **name != to.tenant_column) {
+        let position = columns.iter().position(|column| column.name == *name);
+        let found = position.and_then(|position| columns.get(position).map(|column| (position, column)));
+        let Some((position, column)) = found else {
+            return Err(format!("column {name} of the target's primary key is not in the source"));
+        };
+        if portable && !(column.source.orders_alike() && column.target.orders_alike()) {
+            return Err(format!("column {name} of its key has a type that the two engines order differently"));
+        }
+        key.push(position);
+    }
+    Ok(key)
+}
+
+fn access_refusals(side: Side, table: &Table, shape: &Shape, refusals: &mut Vec<Refusal>) {
+    let access = table.access;
+    let filtered = access.filtered || (side == Side::Target && access.insert_filtered);
+    if filtered {
+        refusals.push(Refusal::Filtered { side, table: table.name.clone() });
+    }
+    let mut lacks = |missing: &str| {
+        refusals.push(Refusal::Privilege { side, missing: format!("{missing} {}", table.name) });
+    };
+    if !access.select {
+        lacks("select from");
+    }
+    if side == Side::Target && !access.insert {
+        lacks("insert into");
+    }
+    if side == Side::Source && !access.trigger && !table.has_fence() && !shape.unfenced.is_empty() {
+        lacks("create triggers on");
+    }
+}
+
+/// Whether the application's triggers have to be silenced; refuses where they cannot be.
+fn silence(pairs: &[Pair], rights: Rights, refusals: &mut Vec<Refusal>) -> bool {
+    let applications = |pair: &Pair, counts: &dyn Fn(&crate::catalog::Trigger) -> bool| -> Vec<String> {
+        let triggers = pair.target.triggers.iter().filter(|trigger| !trigger.ours && trigger.on_insert);
+        triggers.filter(|trigger| counts(trigger)).map(|trigger| trigger.name.clone()).collect()
+    };
+    let wanted = pairs.iter().any(|pair| !applications(pair, &|trigger| trigger.fires).is_empty());
+    for pair in pairs {
+        let triggers = if wanted && rights.silences_triggers {
+            applications(pair, &|trigger| trigger.fires_silenced)
+        } else {
+            applications(pair, &|trigger| trigger.fires)
+        };
+        if !triggers.is_empty() {
+            refusals.push(Refusal::Triggers { table: pair.name.clone(), triggers });
+        }
+    }
+    wanted && rights.silences_triggers
+}
+
+fn sort(pairs: &mut [Pair], refusals: &mut Vec<Refusal>) {
+    let tables: BTreeSet<String> = pairs.iter().map(|pair| pair.name.clone()).collect();
+    let references = pairs.iter().flat_map(|pair| {
+        let keys = pair.source.foreign_keys.iter().chain(&pair.target.foreign_keys);
+        keys.map(|key| (pair.name.clone(), key.parent.clone()))
+    });
+    match order::parents_first(&tables, &references.collect()) {
+        Ok(order) => {
+            let position = |pair: &Pair| order.iter().position(|name| *name == pair.name);
+            pairs.sort_by_key(|pair| (pair.log, position(pair)));
+        }
+        Err(tables) => refusals.push(Refusal::Circle { tables }),
+    }
+}

@@ -1,0 +1,57 @@
+//! What a long transfer tells whoever watches it. A command draws a bar, a test interrupts at a step, most callers do nothing.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// The steps of a transfer, in their order. Between any two the process may die, and running it again continues.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Step {
+    /// Catalogs and rows are looked at; nothing is changed.
+    Plan,
+    /// The tenant's writes are held where its rows are now.
+    Fence,
+    /// Rows are written to the target, in one transaction.
+    Copy,
+    /// Every row is compared on both sides.
+    Verify,
+    /// The placement is changed, by compare-and-set on the epoch.
+    CutOver,
+    /// Rollback only: the fence of the source is lowered.
+    Reopen,
+    /// Rollback only: the tenant's rows are deleted from the target.
+    Purge,
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Plan => "plan",
+            Self::Fence => "fence",
+            Self::Copy => "copy",
+            Self::Verify => "verify",
+            Self::CutOver => "cut over",
+            Self::Reopen => "reopen the source",
+            Self::Purge => "purge the target",
+        })
+    }
+}
+
+/// Watches a transfer. Every method is called from the transfer's own task and must not block.
+pub trait Progress: Send + Sync {
+    /// A step begins.
+    fn step(&self, _step: Step) {}
+
+    /// The current step begins a table of this many rows.
+    fn table(&self, _table: &str, _rows: u64) {}
+
+    /// The current step has done this many more rows of the table.
+    fn advance(&self, _table: &str, _rows: u64) {}
+}
+
+/// Watches nothing.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Unwatched;
+
+impl Progress for Unwatched {}
