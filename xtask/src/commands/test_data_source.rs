@@ -11,9 +11,9 @@ use crate::{failure::Failure, operator, table};
     after_help = "Example:\n  cargo xtask test-data-source --tenant acme\n  cargo xtask test-data-source --all --json\n\n\
                   `rls` is measured in the catalogs: the policy pair on every tenant table, enabled and forced, and what the\n\
                   role may do. SQLite has none and shows `-`.\n\n\
-                  Exit status: 0 every route works and is kept apart, 1 one does not or is not, 2 could not run."
+                  Exit status: 0 every route works and is kept apart, 1 one does not or is not, 2 could not run.",
+    group = clap::ArgGroup::new("which").required(true).args(["tenant", "all"])
 )]
-#[group(id = "which", required = true, multiple = false, args = ["tenant", "all"])]
 pub(crate) struct Args {
     /// This tenant, by id or subdomain; may be given several times
     #[arg(long, value_name = "TENANT")]
