@@ -85,6 +85,9 @@ pub enum Error {
     /// A new tenant's SQLite file exists already: it may hold another's rows.
     #[error("the tenant was not created: {0} exists already; name another file, or remove it if it is a leftover")]
     FileExists(DataSourceUrl),
+    /// The tenant's id in its data source does not fit the tenant column.
+    #[error("the tenant cannot be mapped into its data source; correct tenant_id_in_data_source")]
+    Mapping(#[from] tenantry_realm::InvalidTenantKey),
     /// A transfer failed.
     #[error("the transfer of tenant {tenant} failed")]
     Transfer {

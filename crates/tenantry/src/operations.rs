@@ -8,6 +8,7 @@ mod databases;
 mod migrate;
 mod routing;
 mod seal_keys;
+mod split;
 
 pub use check_config::{ConfigFinding, ConfigReport, ConfigState, Severity, TenantConfig, check_config};
 pub use checklist::{Checklist, ChecklistItem, Outcome, Section, checklist};
@@ -16,6 +17,7 @@ pub use databases::{DataSourceInUse, data_sources_in_use, find_tenant};
 pub use migrate::{DatabaseKind, DatabaseMigrations, Direction, MigrateReport, MigrateScope, migrate};
 pub use routing::{ConnectionReport, RoutingReport, test_data_sources, test_routing};
 pub use seal_keys::{SealAction, SealMode, SealReport, SealedKey, seal_keys};
+pub use split::{SplitAction, SplitReport, SplitTarget, TenantSplit, split_tenants};
 
 #[cfg(doc)]
 use crate::Tenantry;
