@@ -9,7 +9,7 @@ use sea_orm::sea_query::{Expr, Query};
 use sea_orm::{ActiveValue::Set, ColumnTrait, IntoActiveModel, Order};
 use serde_json::json;
 use tempfile::TempDir;
-use tenantry_connection::{Actor, DataSourceUrl, Mode, Pool, PoolOptions, Session};
+use tenantry_connection::{Actor, DataSourceUrl, Engine, Mode, Pool, PoolOptions, Session};
 use uuid::Uuid;
 
 use crate::entities::{Hidden, PoolerMode, SourceKind, TenantStatus, audit_log, data_sources, tenants, users};
@@ -68,8 +68,10 @@ fn parse(url: &str) -> DataSourceUrl {
     DataSourceUrl::parse(url).unwrap()
 }
 
+/// Placed there, with logins where the engine has them.
 fn at(url: &str) -> NewPlacement {
-    NewPlacement { url: Some(parse(url)), ..NewPlacement::default() }
+    let key = (parse(url).engine() == Engine::Postgres).then(|| SEALED.to_owned());
+    NewPlacement { url: Some(parse(url)), anon_key: key.clone(), service_key: key, ..NewPlacement::default() }
 }
 
 fn new_user(tenant: Uuid, email: &str) -> users::ActiveModel {
@@ -168,12 +170,10 @@ async fn a_placement_is_one_record_of_tenant_and_data_source() {
     assert_eq!(app_db.placement(Uuid::new_v4()).await.unwrap(), None);
 
     let placement = NewPlacement {
-        url: Some(parse("postgresql://db/crm")),
-        anon_key: Some(SEALED.to_owned()),
-        service_key: Some(SEALED.to_owned()),
         region: Some("us-east-1".to_owned()),
         tenant_id_in_data_source: Some("42".to_owned()),
         notes: Some("moved by hand".to_owned()),
+        ..at("postgresql://db/crm")
     };
     assert_eq!(app_db.place(tenant, 0, &placement, &system()).await.unwrap(), 1);
     let placed = app_db.placement(tenant).await.unwrap().unwrap();
@@ -196,7 +196,7 @@ async fn a_placement_is_one_record_of_tenant_and_data_source() {
     assert_eq!(app_db.data_sources().await.unwrap().len(), 1);
 
     // Placed again without notes: an administrator's notes stay, all else is replaced.
-    assert_eq!(app_db.place(tenant, 1, &at("postgresql://db/crm"), &system()).await.unwrap(), 2);
+    assert_eq!(app_db.place(tenant, 1, &at("sqlite:/tmp/a.db"), &system()).await.unwrap(), 2);
     let tenant = app_db.tenant(tenant).await.unwrap().unwrap();
     assert_eq!(tenant.data_source_notes.as_deref(), Some("moved by hand"));
     assert_eq!((tenant.data_source_anon_key, tenant.tenant_id_in_data_source), (None, None));
@@ -229,12 +229,11 @@ async fn logins_are_replaced_one_by_one() {
     let tenant = world.tenant("acme").await;
     world.place(tenant, "postgresql://db/crm").await.unwrap();
     let other = "v1:default:aXZpdml2:dGFndGFn:b3RoZXI=";
-    app_db.replace_credentials(tenant, 1, Some(SEALED.to_owned()), Some(SEALED.to_owned()), &system()).await.unwrap();
-    let epoch = app_db.replace_credentials(tenant, 2, None, Some(other.to_owned()), &system()).await.unwrap();
+    let epoch = app_db.replace_credentials(tenant, 1, None, Some(other.to_owned()), &system()).await.unwrap();
     let record = app_db.placement(tenant).await.unwrap().unwrap();
     assert_eq!((record.anon_key.as_deref(), record.service_key.as_deref()), (Some(SEALED), Some(other)));
-    assert_eq!((epoch, record.epoch), (3, 3));
-    let plain = app_db.replace_credentials(tenant, 3, Some("app:password".to_owned()), None, &system()).await;
+    assert_eq!((epoch, record.epoch), (2, 2));
+    let plain = app_db.replace_credentials(tenant, 2, Some("app:password".to_owned()), None, &system()).await;
     assert!(matches!(plain, Err(Error::InvalidPlacement { .. })));
 }
 
@@ -268,8 +267,7 @@ async fn a_data_source_for_one_tenant_gets_no_second() {
         world.place(second, "postgresql://pooler:6432/crm2").await.unwrap();
         // Who is there may be placed there again, and others once it has left.
         let epoch = world.epoch(first).await;
-        let renewed =
-            NewPlacement { anon_key: Some(SEALED.to_owned()), ..at("postgresql://pooler:6432/crm?sslmode=require") };
+        let renewed = at("postgresql://pooler:6432/crm?sslmode=require");
         world.app_db.place(first, epoch, &renewed, &system()).await.unwrap();
         world.place(first, "postgresql://elsewhere/crm").await.unwrap();
         world.place(second, "postgresql://pooler:6432/crm").await.unwrap();
@@ -319,6 +317,8 @@ async fn a_contradictory_placement_is_refused() {
         NewPlacement { anon_key: Some(SEALED.to_owned()), ..at("sqlite:/tmp/a.db") },
         NewPlacement { tenant_id_in_data_source: Some(String::new()), ..at("sqlite:/tmp/a.db") },
         NewPlacement { service_key: Some("app:password".to_owned()), ..at("postgresql://db/crm") },
+        NewPlacement { service_key: None, ..at("postgresql://db/crm") },
+        NewPlacement { url: None, ..at("postgresql://db/crm") },
     ] {
         let result = world.app_db.place(tenant, 0, &placement, &system()).await;
         assert!(matches!(result, Err(Error::InvalidPlacement { .. })), "{placement:?}");
@@ -387,11 +387,7 @@ async fn an_audit_entry_says_who_and_never_a_secret() {
 async fn debug_never_prints_a_sealed_key_or_a_hash() {
     let world = World::new().await;
     let tenant = world.tenant("acme").await;
-    let placement = NewPlacement {
-        anon_key: Some(SEALED.to_owned()),
-        service_key: Some(SEALED.to_owned()),
-        ..at("postgresql://db/crm")
-    };
+    let placement = at("postgresql://db/crm");
     world.app_db.place(tenant, 0, &placement, &system()).await.unwrap();
     let model = world.app_db.tenant(tenant).await.unwrap().unwrap();
     let record = world.app_db.placement(tenant).await.unwrap().unwrap();

@@ -22,7 +22,7 @@ use crate::{
 pub struct NewPlacement {
     /// The data source; `None` leaves the tenant without one.
     pub url: Option<DataSourceUrl>,
-    /// The restricted role's login, sealed for this tenant and column.
+    /// The restricted role's login, sealed for this tenant and column. PostgreSQL needs both keys, SQLite has none.
     pub anon_key: Option<String>,
     /// The service role's login, sealed for this tenant and column.
     pub service_key: Option<String>,
@@ -143,7 +143,16 @@ impl AppDb {
         // Always a value to set, so that a call without logins still compares the epoch.
         update.value(Column::DataSourceAnonKey, anon.map_or(Expr::col(Column::DataSourceAnonKey), Expr::val));
         update.value(Column::DataSourceServiceKey, service.map_or(Expr::col(Column::DataSourceServiceKey), Expr::val));
-        compare_and_set(write, tenant, expected_epoch, update).await
+        compare_and_set(write, tenant, expected_epoch, update).await.map_err(|error| match error {
+            // Only the row knows whether the tenant is in a data source that has logins, and which are there.
+            Error::Database { source: tenantry_connection::Error::CheckViolation { .. }, .. } => {
+                Error::InvalidPlacement {
+                    tenant,
+                    reason: "its data source has no logins, or would be left with one of two; place the tenant instead",
+                }
+            }
+            error => error,
+        })
     }
 }
 
@@ -153,9 +162,16 @@ impl NewPlacement {
         let refused = |reason| Err(Error::InvalidPlacement { tenant, reason });
         check_sealed(tenant, self.anon_key.as_deref())?;
         check_sealed(tenant, self.service_key.as_deref())?;
-        let has_login = self.anon_key.is_some() || self.service_key.is_some();
-        if has_login && self.url.as_ref().is_some_and(|url| url.engine() == Engine::Sqlite) {
-            return refused("an SQLite data source has no login; leave both keys out");
+        let keys = (self.anon_key.is_some(), self.service_key.is_some());
+        match (self.url.as_ref().map(DataSourceUrl::engine), keys) {
+            (Some(Engine::Postgres), (true, true)) | (Some(Engine::Sqlite) | None, (false, false)) => {}
+            (Some(Engine::Postgres), _) => {
+                return refused(
+                    "a PostgreSQL data source needs two logins; give both the anon key and the service key",
+                );
+            }
+            (Some(Engine::Sqlite), _) => return refused("an SQLite data source has no login; leave both keys out"),
+            (None, _) => return refused("it has keys but no data source; give the URL that they are for"),
         }
         if self.tenant_id_in_data_source.as_deref().is_some_and(|id| id.is_empty() || id.contains('\0')) {
             return refused(
