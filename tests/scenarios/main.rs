@@ -1,4 +1,5 @@
 //! Scenarios over several crates, against real servers and real files; a module per subject.
 #![expect(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
 
+mod app_db;
 mod connection;
