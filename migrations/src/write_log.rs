@@ -57,7 +57,7 @@ BEGIN
         VALUES (OLD.{tenant}, TG_TABLE_NAME, OLD.id::text, 'delete', row_before, NULL, acting, clock_timestamp());
     ELSE
         INSERT INTO public.write_log ({tenant}, table_name, row_id, operation, before, after, actor, logged_at)
-        VALUES (NEW.{tenant}, TG_TABLE_NAME, NEW.id::text, lower(TG_OP), row_before, row_after, acting, clock_timestamp());
+        VALUES (NEW.{tenant}, TG_TABLE_NAME, NEW.id::text, CASE TG_OP WHEN 'INSERT' THEN 'insert' ELSE 'update' END, row_before, row_after, acting, clock_timestamp());
     END IF;
     RETURN NULL;
 END
