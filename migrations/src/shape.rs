@@ -92,16 +92,18 @@ impl Shape {
                 let limit = 10_u64.pow(precision - scale);
                 format!("typeof({value}) = 'real' AND abs({value}) < {limit}.0 AND round({value}, {scale}) = {value}")
             }
-            // `date` normalises the 31st of February, so a date that stays itself exists.
+            // Adding nothing turns the 30th of February into the 2nd of March, so a date that stays itself exists.
             Self::Date => {
-                format!("{value} IN ('infinity', '-infinity') OR ({value} GLOB '{date}' AND date({value}) IS {value})")
+                format!(
+                    "{value} IN ('infinity', '-infinity') OR ({value} GLOB '{date}' AND date({value}, '+0 days') IS {value})"
+                )
             }
             Self::Time => {
                 format!("typeof({value}) = 'text' AND {value} GLOB '{time}' AND {value} <= '24:00:00.000000'")
             }
             Self::Timestamp => format!(
                 "{value} IN ('infinity', '-infinity') OR ({value} GLOB '{date}T{time}+00:00' \
-                 AND substr({value}, 12, 2) < '24' AND date(substr({value}, 1, 10)) IS substr({value}, 1, 10))"
+                 AND substr({value}, 12, 2) < '24' AND date(substr({value}, 1, 10), '+0 days') IS substr({value}, 1, 10))"
             ),
             Self::Json => format!("typeof({value}) = 'text' AND json_valid({value})"),
             Self::Bytes => format!("typeof({value}) = 'blob'"),
@@ -112,16 +114,20 @@ impl Shape {
     /// The value as JSON text, as PostgreSQL's `to_jsonb` spells it; never NULL.
     pub(crate) fn json(self, value: &str) -> String {
         match self {
-            Self::Uuid => format!("coalesce('\"' || {} || '\"', 'null')", sqlite::uuid_text(value)),
+            Self::Uuid => {
+                format!("CASE WHEN {value} IS NULL THEN 'null' ELSE '\"' || {} || '\"' END", sqlite::uuid_text(value))
+            }
             Self::Boolean => format!("CASE {value} WHEN 1 THEN 'true' WHEN 0 THEN 'false' ELSE 'null' END"),
             Self::Numeric { scale, .. } => {
                 format!("CASE WHEN {value} IS NULL THEN 'null' ELSE printf('%.{scale}f', {value}) END")
             }
             Self::Json => format!("coalesce(json({value}), 'null')"),
-            Self::Bytes => format!("coalesce('\"\\\\x' || lower(hex({value})) || '\"', 'null')"),
-            Self::Text { .. } | Self::Integer { .. } | Self::Date | Self::Time | Self::Timestamp => {
-                format!("json_quote({value})")
+            Self::Bytes => {
+                format!("CASE WHEN {value} IS NULL THEN 'null' ELSE '\"\\\\x' || lower(hex({value})) || '\"' END")
             }
+            Self::Integer { .. } => format!("json_quote({value})"),
+            // The empty text takes off the mark that `json()` puts on its result: a text that looks like JSON stays a text.
+            Self::Text { .. } | Self::Date | Self::Time | Self::Timestamp => format!("json_quote({value} || '')"),
         }
     }
 }

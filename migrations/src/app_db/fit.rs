@@ -74,7 +74,28 @@ fn structure(engine: Engine, table: &Table, existing: &Existing) -> Vec<String> 
             _ => {}
         }
     }
+    if table.name == "audit_log" {
+        problems.extend(unwritable(table, existing));
+    }
     problems
+}
+
+/// Columns of the audit log that the database could not fill, so that no tenant could change its data source any more.
+fn unwritable(table: &Table, existing: &Existing) -> Vec<String> {
+    let filled = |name: &str| table.columns.iter().any(|column| column.name == name && !column.nullable);
+    existing
+        .columns
+        .iter()
+        .filter(|column| !column.nullable && !column.has_default && !filled(&column.name))
+        .filter(|column| !matches!(column.name.as_str(), "tenant_id" | "entity_id" | "changes"))
+        .map(|column| {
+            format!(
+                "table audit_log: column {} must have a value, which the database does not know when it audits; \
+                 make it nullable or give it a default",
+                column.name
+            )
+        })
+        .collect()
 }
 
 fn cannot_add(column: &Column) -> bool {

@@ -148,8 +148,14 @@ fn audit_data_source() -> String {
     let changes: String = DATA_SOURCE_COLUMNS
         .iter()
         .map(|column| {
+            // A new tenant's pool limits are its defaults or part of its creation, not a change of its data source.
+            let inserted = if *column == "connection_pool_config" {
+                String::new()
+            } else {
+                format!("(TG_OP = 'INSERT' AND NEW.{column} IS NOT NULL) OR ")
+            };
             format!(
-                "    IF (TG_OP = 'INSERT' AND NEW.{column} IS NOT NULL) OR (TG_OP = 'UPDATE' AND {}) THEN\n        \
+                "    IF {inserted}(TG_OP = 'UPDATE' AND {}) THEN\n        \
                  changed := changed || '{column}'::text;\n    END IF;\n",
                 differs(column)
             )
@@ -159,7 +165,9 @@ fn audit_data_source() -> String {
         r"DECLARE
     changed text[] := '{{}}';
     previous jsonb;
+    detail jsonb;
     acting text := nullif(current_setting('app.current_user_id', true), '');
+    acting_user uuid;
 BEGIN
     IF TG_OP = 'INSERT' AND NEW.data_source_url IS NULL THEN
         RETURN NULL;
@@ -172,25 +180,29 @@ BEGIN
     ELSE
         previous := jsonb_build_object('data_source_url', NULL, 'data_source_region', NULL);
     END IF;
-    INSERT INTO public.audit_log
-        (id, tenant_id, user_id, action, entity_type, entity_id, changes, ip_address, user_agent, created_at)
-    VALUES (
-        gen_random_uuid(),
-        NEW.id,
-        -- Whatever a client put there: what is no uuid must not keep the change from being made, or recorded.
-        CASE WHEN acting ~ '^[0-9A-Fa-f]{{8}}(-[0-9A-Fa-f]{{4}}){{3}}-[0-9A-Fa-f]{{12}}$' THEN acting::uuid END,
-        'data_source_updated',
-        'tenant',
-        NEW.id::text,
-        jsonb_build_object(
-            'previous', previous,
-            'new', jsonb_build_object('data_source_url', NEW.data_source_url, 'data_source_region', NEW.data_source_region),
-            'changed', to_jsonb(changed)
-        ),
-        nullif(current_setting('app.client_ip', true), ''),
-        nullif(current_setting('app.user_agent', true), ''),
-        clock_timestamp()
+    detail := jsonb_build_object(
+        'previous', previous,
+        'new', jsonb_build_object('data_source_url', NEW.data_source_url, 'data_source_region', NEW.data_source_region),
+        'changed', to_jsonb(changed)
     );
+    -- Whatever a client put there: an actor that cannot be recorded must not keep the change from being made, or recorded.
+    IF acting ~ '^[0-9A-Fa-f]{{8}}(-[0-9A-Fa-f]{{4}}){{3}}-[0-9A-Fa-f]{{12}}$' THEN
+        acting_user := acting::uuid;
+    END IF;
+    BEGIN
+        INSERT INTO public.audit_log
+            (id, tenant_id, user_id, action, entity_type, entity_id, changes, ip_address, user_agent, created_at)
+        VALUES (gen_random_uuid(), NEW.id, acting_user, 'data_source_updated', 'tenant', NEW.id::text, detail,
+                nullif(current_setting('app.client_ip', true), ''), nullif(current_setting('app.user_agent', true), ''),
+                clock_timestamp());
+    EXCEPTION WHEN foreign_key_violation THEN
+        -- An adopted audit_log may refer to users, and the actor is none of them.
+        INSERT INTO public.audit_log
+            (id, tenant_id, user_id, action, entity_type, entity_id, changes, ip_address, user_agent, created_at)
+        VALUES (gen_random_uuid(), NEW.id, NULL, 'data_source_updated', 'tenant', NEW.id::text, detail,
+                nullif(current_setting('app.client_ip', true), ''), nullif(current_setting('app.user_agent', true), ''),
+                clock_timestamp());
+    END;
     RETURN NULL;
 END"
     );

@@ -22,11 +22,13 @@ pub(super) fn triggers(table: &Table, columns: &[String]) -> Vec<Trigger> {
         "audit_log" => {
             for event in ["UPDATE", "DELETE"] {
                 let body = abort(&format!("tenantry: {event} of audit_log is refused: its rows are only ever added"));
+                // In an adopted table the clock is filled in by a trigger, right after the insert.
+                let when = if event == "UPDATE" { "OLD.created_at IS NOT NULL" } else { "" };
                 triggers.push(trigger(
                     "audit_log",
                     &format!("append_only_{event}"),
                     &format!("BEFORE {event}"),
-                    "",
+                    when,
                     &body,
                 ));
             }
@@ -159,8 +161,12 @@ fn step_epoch(tenants: &str) -> String {
 fn audit(update: bool) -> String {
     let changed = DATA_SOURCE_COLUMNS
         .map(|column| {
-            let condition =
-                if update { format!("NEW.{column} IS NOT OLD.{column}") } else { format!("NEW.{column} IS NOT NULL") };
+            let condition = match (update, column) {
+                (true, _) => format!("NEW.{column} IS NOT OLD.{column}"),
+                // A new tenant's pool limits are its defaults or part of its creation, not a change of its data source.
+                (false, "connection_pool_config") => "false".to_owned(),
+                (false, _) => format!("NEW.{column} IS NOT NULL"),
+            };
             format!("CASE WHEN {condition} THEN ',\"{column}\"' ELSE '' END")
         })
         .join(" || ");
