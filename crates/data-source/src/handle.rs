@@ -222,7 +222,7 @@ impl TenantDb {
 
     /// Runs `work` in a transaction: commits when it returns `Ok`, rolls back when it returns `Err`.
     ///
-    /// Not cancel-safe in the sense that a dropped call has written nothing, unless its commit was already under way.
+    /// A call that is dropped midway has written nothing, unless its commit was under way.
     ///
     /// # Errors
     /// What `work` returned, or the failure to begin or commit.

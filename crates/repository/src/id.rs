@@ -112,3 +112,61 @@ pub(crate) fn has_any_id<E: TenantEntity>(ids: &[IdValue]) -> Result<Condition, 
 pub(crate) fn ids_per_statement<E: TenantEntity>() -> usize {
     if id_columns::<E>().len() == 1 { 10_000 } else { 200 }
 }
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
+
+    use sea_orm::sea_query::{Expr, Query};
+
+    use super::*;
+
+    mod seats {
+        #![expect(unreachable_pub, reason = "the derives make items that have to be as public as the model")]
+        use sea_orm::entity::prelude::*;
+
+        /// The tenant column is in the middle of the key.
+        #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+        #[sea_orm(table_name = "seats")]
+        pub struct Model {
+            #[sea_orm(primary_key, auto_increment = false)]
+            pub room: String,
+            #[sea_orm(primary_key, auto_increment = false)]
+            pub tenant_id: Uuid,
+            #[sea_orm(primary_key, auto_increment = false)]
+            pub row: i32,
+        }
+
+        #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+        pub enum Relation {}
+
+        impl ActiveModelBehavior for ActiveModel {}
+    }
+    tenantry_realm::tenant_entity!(seats);
+
+    fn sql(condition: Condition) -> String {
+        Query::select().expr(Expr::val(1)).cond_where(condition).to_string(SqliteQueryBuilder)
+    }
+
+    #[test]
+    fn an_id_is_the_key_without_the_tenant() {
+        let id = IdValue::from(("A", 3));
+        assert_eq!(id.to_string(), "A,3");
+        let one = sql(has_id::<seats::Entity>(&id).unwrap());
+        assert_eq!(one, r#"SELECT 1 WHERE "seats"."room" = 'A' AND "seats"."row" = 3"#);
+        let two = sql(has_any_id::<seats::Entity>(&[id, ("B", 4).into()]).unwrap());
+        assert_eq!(
+            two,
+            r#"SELECT 1 WHERE ("seats"."room" = 'A' AND "seats"."row" = 3) OR ("seats"."room" = 'B' AND "seats"."row" = 4)"#
+        );
+        let none = sql(has_any_id::<seats::Entity>(&[]).unwrap());
+        assert_eq!(none, "SELECT 1 WHERE FALSE");
+    }
+
+    #[test]
+    fn an_id_of_another_shape_is_refused() {
+        let short = has_id::<seats::Entity>(&Uuid::nil().into()).unwrap_err();
+        assert!(matches!(short, Error::IdShape { expected: 2, given: 1, .. }));
+        assert!(has_any_id::<seats::Entity>(&[("A", 1).into(), ().into()]).is_err());
+    }
+}

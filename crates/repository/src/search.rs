@@ -35,8 +35,14 @@ pub enum Matching {
 /// Which rows a search finds: those with the text in any of the columns. Every character of the text stands for itself; there
 /// are no wildcards. An empty text is contained in every text, and in no null.
 pub struct SearchOptions<E: TenantEntity> {
-    text: String,
+    needle: Needle,
     columns: Vec<E::Column>,
+}
+
+/// What is searched for.
+#[derive(Debug, Clone)]
+struct Needle {
+    text: String,
     matching: Matching,
     case_sensitive: bool,
 }
@@ -55,12 +61,12 @@ impl<E: TenantEntity> SearchOptions<E> {
     /// Upper and lower case differ.
     #[must_use]
     pub fn case_sensitive(mut self) -> Self {
-        self.case_sensitive = true;
+        self.needle.case_sensitive = true;
         self
     }
 
     fn new(matching: Matching, text: String, columns: impl IntoIterator<Item = E::Column>) -> Self {
-        Self { text, columns: columns.into_iter().collect(), matching, case_sensitive: false }
+        Self { needle: Needle { text, matching, case_sensitive: false }, columns: columns.into_iter().collect() }
     }
 
     pub(crate) fn condition(&self, engine: Engine) -> Result<Condition, Error> {
@@ -68,16 +74,16 @@ impl<E: TenantEntity> SearchOptions<E> {
         if self.columns.is_empty() {
             return Err(invalid("no column is named".to_owned()));
         }
-        if self.text.chars().nth(MAX_SEARCH_CHARACTERS).is_some() {
+        if self.needle.text.chars().nth(MAX_SEARCH_CHARACTERS).is_some() {
             return Err(invalid(format!("the text is longer than {MAX_SEARCH_CHARACTERS} characters")));
         }
         // No stored text contains it, and SQLite would end the pattern there.
-        if self.text.contains('\0') {
+        if self.needle.text.contains('\0') {
             return Err(invalid("the text contains a NUL character".to_owned()));
         }
         let (operator, pattern) = match engine {
-            Engine::Postgres => (BinOper::PgOperator(PgBinOper::Regex), pattern::regex(self)),
-            Engine::Sqlite => (BinOper::SqliteOperator(SqliteBinOper::Glob), pattern::glob(self)),
+            Engine::Postgres => (BinOper::PgOperator(PgBinOper::Regex), pattern::regex(&self.needle)),
+            Engine::Sqlite => (BinOper::SqliteOperator(SqliteBinOper::Glob), pattern::glob(&self.needle)),
         };
         self.columns.iter().try_fold(Condition::any(), |any, column| {
             if is_text(column) {
@@ -91,12 +97,7 @@ impl<E: TenantEntity> SearchOptions<E> {
 
 impl<E: TenantEntity> Clone for SearchOptions<E> {
     fn clone(&self) -> Self {
-        Self {
-            text: self.text.clone(),
-            columns: self.columns.clone(),
-            matching: self.matching,
-            case_sensitive: self.case_sensitive,
-        }
+        Self { needle: self.needle.clone(), columns: self.columns.clone() }
     }
 }
 

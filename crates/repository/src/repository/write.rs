@@ -40,7 +40,7 @@ where
     pub async fn update(&self, id: impl Into<IdValue> + Send, model: E::ActiveModel) -> Result<E::Model, Error> {
         let id = id.into();
         let engine = self.handle.engine();
-        let mut model = hooks::before_save::<E>(with_id::<E>(model, &id)?, engine, false).await?;
+        let mut model = hooks::before_save::<E>(self.identified(model, &id)?, engine, false).await?;
         without_id::<E>(&mut model, &id)?;
         let unit = self.handle.begin_unit(Mode::Write).await?;
         let updated = update::<E, _>(&model, &id, unit.transaction()).await;
@@ -58,12 +58,21 @@ where
         Ok(self.handle.delete::<E>().filter(condition).execute(self.handle).await? > 0)
     }
 
+    /// The model with its tenant and id, so that hooks can see which row it is.
+    fn identified(&self, mut model: E::ActiveModel, id: &IdValue) -> Result<E::ActiveModel, Error> {
+        fill_tenant::<E, _>(&mut model, self.handle);
+        for (column, value) in id_parts::<E>(id)? {
+            if !matches!(model.get(column), ActiveValue::Set(_)) {
+                // A value of another type than the column's finds no row either.
+                let _ = model.try_set(column, value);
+            }
+        }
+        Ok(model)
+    }
+
     /// What an insert of this model writes: the tenant and the id are filled in, and `before_save` has run.
     pub(super) async fn prepare(&self, mut model: E::ActiveModel) -> Result<E::ActiveModel, Error> {
-        if model.is_not_set(E::tenant_column()) {
-            // A column narrower than the key's type does not take the value here; the statement sets it in any case.
-            let _ = model.try_set(E::tenant_column(), self.handle.key().value());
-        }
+        fill_tenant::<E, _>(&mut model, self.handle);
         if let [id] = id_columns::<E>()[..]
             && model.is_not_set(id)
             && matches!(id.def().get_column_type(), ColumnType::Uuid)
@@ -110,15 +119,11 @@ where
     }
 }
 
-/// The model with its id, so that hooks can see which row it is.
-fn with_id<E: TenantEntity>(mut model: E::ActiveModel, id: &IdValue) -> Result<E::ActiveModel, Error> {
-    for (column, value) in id_parts::<E>(id)? {
-        if !matches!(model.get(column), ActiveValue::Set(_)) {
-            // A value of another type than the column's finds no row either.
-            let _ = model.try_set(column, value);
-        }
+/// Hooks see whose row it is. A column narrower than the key's type does not take the value; the statement sets it in any case.
+fn fill_tenant<E: TenantEntity, H: TenantHandle>(model: &mut E::ActiveModel, handle: &H) {
+    if model.is_not_set(E::tenant_column()) {
+        let _ = model.try_set(E::tenant_column(), handle.key().value());
     }
-    Ok(model)
 }
 
 /// The model without its id, which an update does not set.
