@@ -2,10 +2,12 @@
 
 mod check_tenant_config;
 mod create_tenant;
+mod data_source;
 mod encrypt_tenant_keys;
 mod generate_docs;
 mod generate_entities;
 mod migrate;
+mod migrate_tenant_data;
 mod tenants;
 mod test;
 mod test_data_source;
@@ -37,6 +39,7 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     Migrate(migrate::Args),
     CreateTenant(create_tenant::Args),
+    MigrateTenantData(migrate_tenant_data::Args),
     TestDataSource(test_data_source::Args),
     TestRouting(test_routing::Args),
     TestDualDatabase(test_dual_database::Args),
@@ -69,6 +72,7 @@ impl Command {
         match self {
             Self::Migrate(args) => migrate::run(args).await,
             Self::CreateTenant(args) => create_tenant::run(args).await,
+            Self::MigrateTenantData(args) => migrate_tenant_data::run(args).await,
             Self::TestDataSource(args) => test_data_source::run(args).await,
             Self::TestRouting(args) => test_routing::run(args).await,
             Self::TestDualDatabase(args) => test_dual_database::run(args).await,

@@ -1,24 +1,16 @@
 //! `cargo xtask create-tenant`: a tenant in one step that leaves nothing half-made.
 
 use clap::ValueEnum;
-use secrecy::SecretString;
 use serde::Serialize;
 use tenantry::{
     app_db::entities::Plan,
-    connection::{DataSourceUrl, Engine},
-    credential::Login,
     migrations::TenantDataMigrator,
-    operations::{self, Logins, NewTenantRequest},
+    operations::{self, NewTenantRequest},
 };
 use uuid::Uuid;
 
-use super::Outcome;
+use super::{Outcome, data_source};
 use crate::{failure::Failure, operator, table};
-
-/// Holds the restricted login of `--data-source`.
-const RESTRICTED_LOGIN: &str = "DATA_SOURCE_ANON_KEY";
-/// Holds the service login of `--data-source`.
-const SERVICE_LOGIN: &str = "DATA_SOURCE_SERVICE_KEY";
 
 /// Creates a tenant in one step that leaves nothing half-made, on the default data source unless told otherwise
 #[derive(Debug, clap::Args)]
@@ -65,7 +57,7 @@ struct Created {
 }
 
 pub(crate) async fn run(args: Args) -> Result<Outcome, Failure> {
-    let data_source = args.data_source.as_deref().map(data_source).transpose()?;
+    let data_source = args.data_source.as_deref().map(data_source::read).transpose()?;
     let plan = match args.plan {
         PlanName::Starter => Plan::Starter,
         PlanName::Professional => Plan::Professional,
@@ -87,25 +79,6 @@ pub(crate) async fn run(args: Args) -> Result<Outcome, Failure> {
         Ok(Outcome::Done)
     })
     .await
-}
-
-fn data_source(text: &str) -> Result<(DataSourceUrl, Option<Logins>), Failure> {
-    // A URL that is wrong may hold a password, so that it is not repeated; the error says what is wrong with it.
-    let url = DataSourceUrl::parse(text).map_err(|error| Failure::Argument(format!("--data-source: {error}")))?;
-    let logins = match url.engine() {
-        Engine::Sqlite => None,
-        Engine::Postgres => Some(Logins { restricted: login(RESTRICTED_LOGIN)?, service: login(SERVICE_LOGIN)? }),
-    };
-    Ok((url, logins))
-}
-
-fn login(variable: &str) -> Result<Login, Failure> {
-    let text = std::env::var(variable).map_err(|_| {
-        Failure::Argument(format!(
-            "{variable} is not set; a PostgreSQL --data-source takes its logins from the environment"
-        ))
-    })?;
-    Login::parse(&SecretString::from(text)).map_err(|error| Failure::Argument(format!("{variable}: {error}")))
 }
 
 fn text(created: &Created) -> String {

@@ -4,6 +4,7 @@
 //! Flags and features stay the same from step to step: nothing is built twice.
 
 mod documents;
+mod operators;
 mod results;
 mod steps;
 

@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use super::documents;
+use super::{documents, operators};
 use crate::{failure::Failure, process, workspace::Workspace};
 
 /// A step: its commands, and whether they print test results.
@@ -17,7 +17,7 @@ const fn step(name: &'static str, commands: fn(&Workspace) -> Result<Vec<Command
     Step { name, commands, counts_tests: false }
 }
 
-pub(super) const STEPS: [Step; 8] = [
+pub(super) const STEPS: [Step; 11] = [
     step("format", |workspace| Ok(vec![cargo(workspace, &["fmt", "--all", "--check"])])),
     step("lints", |workspace| {
         Ok(vec![cargo(workspace, &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])])
@@ -35,7 +35,10 @@ pub(super) const STEPS: [Step; 8] = [
     step("entities", |workspace| Ok(vec![xtask(workspace, &["generate-entities", "--check"])])),
     step("tidy", |workspace| Ok(vec![xtask(workspace, &["tidy"])])),
     step("pages", |workspace| Ok(vec![xtask(workspace, &["generate-docs", "--check"])])),
-    step("commands", documents::scripts),
+    step("demo", |workspace| Ok(vec![xtask(workspace, &["demo"])])),
+    step("servers", |workspace| Ok(vec![xtask(workspace, &["demo", "--postgres"])])),
+    step("operators", operators::script),
+    step("documents", documents::scripts),
 ];
 
 fn cargo(workspace: &Workspace, arguments: &[&str]) -> Command {

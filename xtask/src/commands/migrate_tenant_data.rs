@@ -1,0 +1,180 @@
+//! `cargo xtask migrate-tenant-data`: takes tenants out of the single database, each into its data source.
+
+use clap::{ArgGroup, ValueEnum};
+use tenantry::{
+    Tenantry,
+    app_db::entities::{SourceKind, tenants},
+    migrations::TenantDataMigrator,
+    operations::{self, SplitAction, SplitReport, SplitTarget, TenantSplit},
+    transfer::{Plan, Report},
+};
+
+use super::{Outcome, data_source};
+use crate::{failure::Failure, operator, progress::TransferBar, table};
+
+const COMMAND: &str = "migrate-tenant-data";
+
+/// Splits a single database: copies tenants' rows to their data sources, compares every row, and only then routes them there
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Example:\n  cargo xtask migrate-tenant-data --tenant acme --dry-run\n  \
+                  cargo xtask migrate-tenant-data --all\n  cargo xtask migrate-tenant-data --all --verify\n\n\
+                  Run again, it continues where it was interrupted; a tenant that is placed already is only compared.\n\
+                  The logins of a PostgreSQL --data-source are read from DATA_SOURCE_ANON_KEY and DATA_SOURCE_SERVICE_KEY.\n\n\
+                  Exit status: 0 every tenant is done and every row agrees, 1 one was refused, failed or differs,\n\
+                  2 could not run.",
+    group = ArgGroup::new("who").required(true).args(["tenant", "all"]),
+    group = ArgGroup::new("what").args(["dry_run", "verify", "rollback"])
+)]
+pub(crate) struct Args {
+    /// This tenant, by id or subdomain; may be given several times
+    #[arg(long, value_name = "TENANT")]
+    tenant: Vec<String>,
+    /// Every tenant; with --verify and --rollback every one that has a data source
+    #[arg(long)]
+    all: bool,
+    /// Say what would be copied and every reason not to; change nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Compare every row on both sides; change nothing
+    #[arg(long)]
+    verify: bool,
+    /// Back to the single database, while nothing was written since
+    #[arg(long)]
+    rollback: bool,
+    /// Where the rows go, instead of the default data source
+    #[arg(long, value_name = "URL")]
+    data_source: Option<String>,
+    /// Whom the data source serves, where it is not known yet
+    #[arg(long, value_enum)]
+    kind: Option<Kind>,
+    /// Bring the data source's schema up to date first
+    #[arg(long)]
+    prepare: bool,
+    /// Print the report as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Kind {
+    /// Many tenants, kept apart by row-level security
+    Shared,
+    /// One tenant
+    Dedicated,
+    /// One tenant, whose own database it is
+    Customer,
+}
+
+pub(crate) async fn run(args: Args) -> Result<Outcome, Failure> {
+    let action = match (args.dry_run, args.verify, args.rollback) {
+        (true, ..) => SplitAction::DryRun,
+        (_, true, _) => SplitAction::Verify,
+        (.., true) => SplitAction::Rollback,
+        _ => SplitAction::Run,
+    };
+    let target = SplitTarget {
+        data_source: args.data_source.as_deref().map(data_source::read).transpose()?,
+        kind: args.kind.map(|kind| match kind {
+            Kind::Shared => SourceKind::Shared,
+            Kind::Dedicated => SourceKind::Dedicated,
+            Kind::Customer => SourceKind::Customer,
+        }),
+        prepare: args.prepare,
+    };
+    operator::with_tenantry(async |tenantry| {
+        let tenants = chosen(tenantry, &args.tenant, action).await?;
+        let actor = operator::actor(COMMAND);
+        let mut report = SplitReport { action, tenants: Vec::new() };
+        for tenant in tenants {
+            let bar = TransferBar::new(&tenant.subdomain);
+            let tenant = [tenant.id];
+            let one = operations::split_tenants::<TenantDataMigrator>(tenantry, &tenant, &target, action, &actor, &bar);
+            report.tenants.extend(one.await?.tenants);
+            bar.finish();
+        }
+        operator::answer(&report, args.json, text)?;
+        Ok(Outcome::of(report.passed()))
+    })
+    .await
+}
+
+/// The tenants by name; without names all, of whom one without a data source has nothing to compare or to take back.
+async fn chosen(tenantry: &Tenantry, names: &[String], action: SplitAction) -> Result<Vec<tenants::Model>, Failure> {
+    let mut tenants = Vec::new();
+    for name in names {
+        tenants.push(operations::find_tenant(tenantry, name).await?);
+    }
+    if names.is_empty() {
+        tenants = tenantry.app_db().tenants().await.map_err(tenantry::Error::from)?;
+        if matches!(action, SplitAction::Verify | SplitAction::Rollback) {
+            tenants.retain(|tenant| tenant.data_source_url.is_some());
+        }
+    }
+    Ok(tenants)
+}
+
+fn text(report: &SplitReport) -> String {
+    let mut text: String = report.tenants.iter().map(|tenant| tenant_text(tenant) + "\n\n").collect();
+    let (all, failed) = (report.tenants.len(), report.tenants.iter().filter(|tenant| !tenant.passed()).count());
+    text += &format!("{all} tenants, {failed} not done");
+    text
+}
+
+fn tenant_text(tenant: &TenantSplit) -> String {
+    let verdict = match tenant.outcome {
+        "refused" | "failed" => tenant.outcome.to_uppercase(),
+        outcome if !tenant.passed() => format!("{}, WRONG", outcome.replace('_', " ")),
+        outcome => outcome.replace('_', " "),
+    };
+    let mut text = format!("{} → {}: {verdict}", tenant.subdomain, operator::place(tenant.target.as_ref()));
+    if let Some(plan) = &tenant.plan {
+        text += &format!("\n{}", plan_text(plan));
+    }
+    if let Some(report) = &tenant.report {
+        text += &format!("\n{}", report_text(report));
+    }
+    if let Some(purged) = tenant.purged {
+        text += &format!("\n{purged} rows were deleted from the data source");
+    }
+    // What a plan refuses is listed with the plan.
+    if let Some(error) = tenant.error.as_ref().filter(|_| tenant.plan.is_none()) {
+        text += &format!("\n{error}");
+    }
+    text
+}
+
+fn plan_text(plan: &Plan) -> String {
+    let rows: Vec<_> = plan
+        .tables
+        .iter()
+        .map(|table| [table.name.clone(), table.rows.to_string(), table.already_there.to_string()])
+        .collect();
+    let mut text = table::render(["table", "source", "already there"], &rows);
+    text +=
+        &format!("\n{} records in {} tables", plan.records(), plan.tables.iter().filter(|table| !table.log).count());
+    plan.refusals.iter().fold(text, |text, refusal| format!("{text}\nrefused: {refusal}"))
+}
+
+fn report_text(report: &Report) -> String {
+    let rows: Vec<_> = report
+        .tables
+        .iter()
+        .map(|table| {
+            let counts = [table.copied, table.already_there, table.missing, table.extra, table.different];
+            let [copied, already_there, missing, extra, different] = counts.map(|count| count.to_string());
+            let name = if table.log { format!("{} (log)", table.table) } else { table.table.clone() };
+            [name, table.source.to_string(), copied, already_there, missing, extra, different]
+        })
+        .collect();
+    let heading = ["table", "source", "copied", "already there", "missing", "extra", "different"];
+    let mut text = table::render(heading, &rows);
+    for table in report.tables.iter().filter(|table| !table.agrees()) {
+        text += &format!("\n{table}");
+    }
+    for reason in &report.not_compared {
+        text += &format!("\nnot compared: {reason}");
+    }
+    let tables = report.tables.iter().filter(|table| !table.log);
+    text + &format!("\n{} records in {} tables", report.records(), tables.count())
+}
