@@ -111,6 +111,18 @@ impl Shape {
         format!("{value} IS NULL OR ({condition})")
     }
 
+    /// As [`Self::check`], for a column of a table that an application made and still writes: any spelling of an instant
+    /// that SQLite itself can read is let through. The rows stay as they are, and the application goes on.
+    pub(crate) fn check_adopted(self, value: &str) -> String {
+        let canonical = self.check(value);
+        match self {
+            Self::Timestamp => {
+                format!("({canonical}) OR (typeof({value}) = 'text' AND julianday({value}) IS NOT NULL)")
+            }
+            _ => canonical,
+        }
+    }
+
     /// The value as JSON text, as PostgreSQL's `to_jsonb` spells it; never NULL.
     pub(crate) fn json(self, value: &str) -> String {
         match self {

@@ -58,7 +58,7 @@ pub(super) fn adopted_triggers(table: &Table, existing: &Existing) -> Vec<Trigge
                 refusals.push(refuse(&message, &format!("{value} IS NULL")));
             }
             let message = format!("tenantry: CHECK constraint failed: {}_{}_check", table.name, column.name);
-            refusals.push(refuse(&message, &format!("NOT ({})", column.shape.check(&value))));
+            refusals.push(refuse(&message, &format!("NOT ({})", column.shape.check_adopted(&value))));
         }
         for rule in &table.rules {
             let message = format!("tenantry: CHECK constraint failed: {}", rule.name);

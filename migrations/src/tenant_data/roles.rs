@@ -51,16 +51,14 @@ pub(super) async fn check_restricted(connection: &impl ConnectionTrait, role: &s
             return refuse(format!("it {problem}"), format!("ALTER ROLE {} {remedy}", quote(role)));
         }
     }
-    if let Some(group) = ask(strong_membership(&name)).await? {
+    if let Some((strong, direct)) = query_pair(connection, strong_membership(&name)).await? {
+        let through = if strong == direct { String::new() } else { format!(" through {direct}") };
         return refuse(
-            format!("it is a member of {group}, which owns objects here or passes by row-level security"),
-            format!("REVOKE {} FROM {}", quote(&group), quote(role)),
+            format!("it is a member of {strong}{through}, which owns objects here or passes by row-level security"),
+            format!("REVOKE {} FROM {}", quote(&direct), quote(role)),
         );
     }
-    let statement = Statement::from_string(connection.get_database_backend(), owned_object(&name));
-    if let Some(row) = connection.query_one_raw(statement).await.map_err(Error::doing(DOING))? {
-        let text = |at: usize| row.try_get_by_index::<String>(at).map_err(Error::doing(DOING));
-        let (kind, object) = (text(0)?, text(1)?);
+    if let Some((kind, object)) = query_pair(connection, owned_object(&name)).await? {
         return refuse(
             format!("it owns the {kind} {object}"),
             format!("REASSIGN OWNED BY {} TO {}", quote(role), quote(&current)),
@@ -69,17 +67,28 @@ pub(super) async fn check_restricted(connection: &impl ConnectionTrait, role: &s
     Ok(())
 }
 
-/// A role that this one is a member of, directly or not, inherited or by SET ROLE, and that is too strong.
+/// The two texts of a query's first row.
+async fn query_pair(connection: &impl ConnectionTrait, sql: String) -> Result<Option<(String, String)>, Error> {
+    let statement = Statement::from_string(connection.get_database_backend(), sql);
+    let Some(row) = connection.query_one_raw(statement).await.map_err(Error::doing(DOING))? else { return Ok(None) };
+    let text = |at: usize| row.try_get_by_index(at).map_err(Error::doing(DOING));
+    Ok(Some((text(0)?, text(1)?)))
+}
+
+/// A role that this one is a member of, directly or not, inherited or by SET ROLE, and that is too strong; and the direct
+/// membership that leads there.
 fn strong_membership(name: &str) -> String {
     format!(
-        "SELECT g.rolname::pg_catalog.text
+        "SELECT g.rolname::pg_catalog.text, d.rolname::pg_catalog.text
            FROM pg_catalog.pg_roles AS r
-           JOIN pg_catalog.pg_roles AS g ON g.oid <> r.oid AND pg_catalog.pg_has_role(r.oid, g.oid, 'MEMBER')
+           JOIN pg_catalog.pg_auth_members AS m ON m.member = r.oid
+           JOIN pg_catalog.pg_roles AS d ON d.oid = m.roleid
+           JOIN pg_catalog.pg_roles AS g ON g.oid = d.oid OR pg_catalog.pg_has_role(d.oid, g.oid, 'MEMBER')
           WHERE r.rolname = {name}
             AND (g.rolsuper OR g.rolbypassrls OR g.rolcreaterole OR g.rolreplication
                  OR g.rolname = current_user
                  OR g.rolname IN ('pg_read_all_data', 'pg_write_all_data', 'pg_read_server_files',
-                                  'pg_write_server_files', 'pg_execute_server_program', 'pg_database_owner')
+                                  'pg_write_server_files', 'pg_execute_server_program')
                  OR EXISTS (SELECT FROM pg_catalog.pg_database AS d
                              WHERE d.datname = pg_catalog.current_database() AND d.datdba = g.oid)
                  OR EXISTS (SELECT FROM pg_catalog.pg_namespace AS n
@@ -87,7 +96,7 @@ fn strong_membership(name: &str) -> String {
                  OR EXISTS (SELECT FROM pg_catalog.pg_class AS c
                              JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
                             WHERE c.relowner = g.oid AND n.nspname NOT LIKE 'pg\\_%' AND n.nspname <> 'information_schema'))
-          ORDER BY g.rolname LIMIT 1"
+          ORDER BY g.rolname, d.rolname LIMIT 1"
     )
 }
 
