@@ -1,0 +1,108 @@
+//! An application that is not the reference one: numbers as tenants, a tenant column of another name, a table of its own.
+#![expect(unreachable_pub, reason = "the derives make items that have to be as public as the model")]
+
+use sea_orm::ActiveValue::Set;
+use sea_orm::sea_query::{Alias, ColumnDef};
+use sea_orm::{ColumnTrait, DbErr, Order};
+use sea_orm_migration::async_trait::async_trait;
+use sea_orm_migration::{MigrationName, MigrationTrait, MigratorTrait, SchemaManager};
+use tenantry_data_source::{Error as DataSourceError, TenantHandle};
+use tenantry_migrations::{TenantDataMigrator, TenantTable};
+use tenantry_realm::{TenantKey, TenantKeyType};
+use tenantry_repository::{Error, Query, RepositoryExt, SearchOptions};
+
+use tenantry_test_support::cluster::Cluster;
+
+use super::world::{Layout, World};
+
+mod rooms {
+    use sea_orm::entity::prelude::*;
+
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+    #[sea_orm(table_name = "rooms")]
+    pub struct Model {
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub org_id: i64,
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub id: Uuid,
+        #[sea_orm(column_type = "Text")]
+        pub name: String,
+        pub seats: Option<i64>,
+    }
+
+    #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+    pub enum Relation {}
+
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
+tenantry_realm::tenant_entity!(rooms => OrgId);
+
+struct Rooms;
+
+struct Migrator;
+
+impl MigrationName for Rooms {
+    fn name(&self) -> &str {
+        "rooms"
+    }
+}
+
+#[async_trait]
+impl MigrationTrait for Rooms {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        let column = |name: &'static str| ColumnDef::new(Alias::new(name));
+        let table =
+            TenantTable::new("rooms").column(column("name").text().not_null()).column(column("seats").big_integer());
+        Ok(table.create(manager).await?)
+    }
+}
+
+impl MigratorTrait for Migrator {
+    fn migrations() -> Vec<Box<dyn MigrationTrait>> {
+        let mut migrations = TenantDataMigrator::foundation();
+        migrations.push(Box::new(Rooms));
+        migrations
+    }
+}
+
+async fn world(cluster: Option<&Cluster>) -> World {
+    let layout = Layout { tenant_column: "org_id", key_type: TenantKeyType::BigInt, keys: [Some("7"), Some("8")] };
+    World::new::<Migrator>(cluster, layout).await
+}
+
+async fn numbered_tenants_are_kept_apart_alike(world: World) {
+    let room =
+        |name: &str, seats| rooms::ActiveModel { name: Set(name.to_owned()), seats: Set(seats), ..Default::default() };
+    assert_eq!(world.one.key(), &TenantKey::BigInt(7));
+    let (one, two) = (world.one.repository::<rooms::Entity>(), world.two.repository::<rooms::Entity>());
+    let created = one.create(room("Saal", Some(i64::MAX))).await.unwrap();
+    assert_eq!((created.org_id, created.seats), (7, Some(i64::MAX)));
+    two.create(rooms::ActiveModel { id: Set(created.id), ..room("Ihrer", None) }).await.unwrap();
+    assert_eq!(two.bulk_create([room("b", Some(2)), room("c", Some(1))]).await.unwrap(), 2);
+    let forged = rooms::ActiveModel { org_id: Set(8), ..room("x", None) };
+    assert!(matches!(one.create(forged).await, Err(Error::DataSource(DataSourceError::ForgedTenant { .. }))));
+    let own = rooms::ActiveModel { org_id: Set(7), ..room("own", None) };
+    one.create(own).await.unwrap();
+    let by_seats = Query::new().order_by(rooms::Column::Seats, Order::Asc);
+    let page = two.paginate(&by_seats, 1, 2).await.unwrap();
+    assert_eq!(page.items.iter().map(|room| &*room.name).collect::<Vec<_>>(), ["c", "b"]);
+    assert_eq!(page.total, 3);
+    let found = one.search(SearchOptions::contains("SAA", [rooms::Column::Name])).await.unwrap();
+    assert_eq!(found, std::slice::from_ref(&created));
+    assert_eq!(one.bulk_update_where(rooms::Column::Id.eq(created.id), room("neu", None)).await.unwrap(), 1);
+    assert_eq!(two.find_by_id(created.id).await.unwrap().unwrap().name, "Ihrer");
+    assert!(one.delete(created.id).await.unwrap());
+    assert!(two.exists(created.id).await.unwrap());
+    assert!(!world.one.write_log(10).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn numbered_tenants_on_sqlite() {
+    numbered_tenants_are_kept_apart_alike(world(None).await).await;
+}
+
+#[tokio::test]
+async fn numbered_tenants_on_postgres() {
+    numbered_tenants_are_kept_apart_alike(world(Some(&Cluster::shared().unwrap())).await).await;
+}
