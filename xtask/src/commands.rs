@@ -3,6 +3,7 @@
 mod check_tenant_config;
 mod create_tenant;
 mod data_source;
+mod demo;
 mod encrypt_tenant_keys;
 mod generate_docs;
 mod generate_entities;
@@ -37,6 +38,7 @@ pub(crate) struct Cli {
 /// One command with its arguments.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    Demo(demo::Args),
     Migrate(migrate::Args),
     CreateTenant(create_tenant::Args),
     MigrateTenantData(migrate_tenant_data::Args),
@@ -70,6 +72,7 @@ impl Outcome {
 impl Command {
     pub(crate) async fn run(self) -> Result<Outcome, Failure> {
         match self {
+            Self::Demo(args) => demo::run(args).await,
             Self::Migrate(args) => migrate::run(args).await,
             Self::CreateTenant(args) => create_tenant::run(args).await,
             Self::MigrateTenantData(args) => migrate_tenant_data::run(args).await,

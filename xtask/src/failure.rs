@@ -56,6 +56,9 @@ pub(crate) enum Failure {
     /// An operation could not be carried out.
     #[error(transparent)]
     Tenantry(#[from] tenantry::Error),
+    /// A part of the demo did not work.
+    #[error("the demo could not go on")]
+    Demo(#[source] Box<dyn Error + Send + Sync>),
     /// A report could not be written as JSON.
     #[error("cannot write the report as JSON")]
     Report(#[source] serde_json::Error),
@@ -69,6 +72,11 @@ impl Failure {
     pub(crate) fn file(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();
         move |source| Self::File { action, path, source }
+    }
+
+    /// For `map_err` on a part of the demo.
+    pub(crate) fn demo(source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self::Demo(source.into())
     }
 
     /// For `map_err` on work in the scratch database.

@@ -6,6 +6,7 @@
 //! Exit status: 0 when it is done, 1 when it found something wrong, 2 when it could not run.
 
 mod commands;
+mod demo;
 mod entities;
 mod failure;
 mod operator;
