@@ -5,7 +5,8 @@
 //! raise                   ───────────▶ exclusive lock of the tenant: waits for its open writers, for no neighbour
 //! ```
 //!
-//! The locks are advisory, keyed by the tenant, and held until the transaction ends. A writer at REPEATABLE READ or above
+//! The locks are advisory, keyed by the tenant, and held until the transaction ends: one for each tenant that a transaction
+//! writes for, so that a statement over thousands of tenants can exhaust the server's lock table (53200). A writer at REPEATABLE READ or above
 //! could read the fence in a snapshot that is older than its raising; such a writer also locks the tenant's fence row,
 //! which fails with a serialization error when the row is newer than its snapshot. On SQLite there is one writer at a
 //! time, so reading the row is enough.

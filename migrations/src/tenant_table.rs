@@ -75,7 +75,7 @@ pub struct TenantTable {
     columns: Vec<ColumnDef>,
     references: Vec<Reference>,
     uniques: Vec<Vec<String>>,
-    indexes: Vec<Vec<String>>,
+    indexes: Vec<Index>,
     checks: Vec<Check>,
     timestamps: Timestamps,
     logged: bool,
@@ -87,6 +87,12 @@ struct Reference {
     column: String,
     parent: String,
     on_delete: OnDelete,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Index {
+    columns: Vec<String>,
+    newest_first: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -156,7 +162,15 @@ impl TenantTable {
     /// Adds an index of the tenant column followed by these.
     #[must_use]
     pub fn index<S: Into<String>>(mut self, columns: impl IntoIterator<Item = S>) -> Self {
-        self.indexes.push(columns.into_iter().map(Into::into).collect());
+        self.indexes.push(Index { columns: columns.into_iter().map(Into::into).collect(), newest_first: false });
+        self
+    }
+
+    /// As [`Self::index`], for reads that order by these columns descending with nulls last, which on PostgreSQL an ascending
+    /// index does not serve.
+    #[must_use]
+    pub fn index_newest_first<S: Into<String>>(mut self, columns: impl IntoIterator<Item = S>) -> Self {
+        self.indexes.push(Index { columns: columns.into_iter().map(Into::into).collect(), newest_first: true });
         self
     }
 

@@ -25,7 +25,7 @@ pub(crate) fn table() -> TenantTable {
         .column(text_null("actor"))
         .column(timestamp_with_time_zone("logged_at").default(Expr::current_timestamp()).take())
         .one_of("operation", ["insert", "update", "delete"])
-        .index(["logged_at", "id"])
+        .index_newest_first(["logged_at", "id"])
         .index(["table_name", "row_id"])
         .without_timestamps()
         .without_write_log()

@@ -32,7 +32,8 @@ pub(super) async fn problems(
         }
         if engine == Engine::Sqlite && existing.column(column.name).is_some() {
             let what = format!("column {} must be stored as docs/storage.md says", column.name);
-            problems.extend(look.rows(&what, &format!("NOT ({})", column.shape.check_adopted(&quote(column.name)))).await?);
+            problems
+                .extend(look.rows(&what, &format!("NOT ({})", column.shape.check_adopted(&quote(column.name)))).await?);
         }
     }
     for rule in &table.rules {

@@ -4,7 +4,7 @@ use sea_orm_migration::sea_query::{
     ColumnDef, ColumnType, Expr, Keyword, PostgresQueryBuilder, QueryBuilder, SqliteQueryBuilder, TableBuilder,
 };
 
-use super::{Rule, TenantTable, Timestamps};
+use super::{Index, Rule, TenantTable, Timestamps};
 use crate::Error;
 use crate::dialect::{Engine, checked_identifier, literal, object_name, quote, sqlite};
 use crate::shape::Shape;
@@ -45,7 +45,7 @@ impl TenantTable {
         let known = |name: &str| columns.iter().any(|column| column.get_column_name() == name);
         let named = (self.references.iter().map(|reference| &reference.column))
             .chain(self.uniques.iter().flatten())
-            .chain(self.indexes.iter().flatten())
+            .chain(self.indexes.iter().flat_map(|index| &index.columns))
             .chain(self.checks.iter().filter(|check| !check.rule.is_expression()).map(|check| &check.subject));
         for name in named {
             if !known(name) {
@@ -103,12 +103,13 @@ impl TenantTable {
         self.checks.iter().map(|check| (check.subject.clone(), check.rule.condition(&check.subject, engine))).collect()
     }
 
-    /// Names and columns of the indexes: the stated ones, one for each reference, one in the order of creation.
-    pub(super) fn all_indexes(&self) -> Vec<(String, Vec<String>)> {
-        let mut indexes: Vec<Vec<String>> =
-            self.references.iter().map(|reference| vec![reference.column.clone()]).collect();
+    /// Names of the indexes and their columns as SQL: the stated ones, one for each reference, one in the order of creation.
+    pub(super) fn all_indexes(&self, engine: Engine, installation: &Installation) -> Vec<(String, String)> {
+        let ascending = |columns: Vec<String>| Index { columns, newest_first: false };
+        let mut indexes: Vec<Index> =
+            self.references.iter().map(|reference| ascending(vec![reference.column.clone()])).collect();
         if self.timestamps != Timestamps::None {
-            indexes.push(vec!["created_at".to_owned(), "id".to_owned()]);
+            indexes.push(ascending(vec!["created_at".to_owned(), "id".to_owned()]));
         }
         for index in &self.indexes {
             if !indexes.contains(index) {
@@ -116,13 +117,23 @@ impl TenantTable {
             }
         }
         // A unique constraint has an index that serves its leading columns already.
-        indexes.retain(|index| !self.uniques.iter().any(|unique| unique.starts_with(index)));
+        indexes.retain(|index| {
+            index.newest_first || !self.uniques.iter().any(|unique| unique.starts_with(&index.columns))
+        });
         indexes
             .into_iter()
-            .map(|columns| {
+            .map(|index| {
                 let mut parts = vec![self.name.as_str()];
-                parts.extend(columns.iter().map(String::as_str));
+                parts.extend(index.columns.iter().map(String::as_str));
                 parts.push("idx");
+                // SQLite puts nulls last by itself when descending, and refuses the words.
+                let order = match (index.newest_first, engine) {
+                    (false, _) => "",
+                    (true, Engine::Postgres) => " DESC NULLS LAST",
+                    (true, Engine::Sqlite) => " DESC",
+                };
+                let columns = index.columns.iter().map(|column| format!(", {}{order}", quote(column)));
+                let columns = quote(&installation.tenant_column) + &columns.collect::<String>();
                 (object_name(&parts), columns)
             })
             .collect()

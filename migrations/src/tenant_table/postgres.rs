@@ -40,8 +40,7 @@ pub(crate) const DROP_FUNCTIONS: &str = "DROP FUNCTION tenantry.keep_updated_at(
 pub(super) fn create(table: &TenantTable, installation: &Installation) -> Vec<String> {
     let target = target(table);
     let mut statements = vec![create_table(table, installation)];
-    for (name, columns) in table.all_indexes() {
-        let columns = with_tenant(&columns, installation);
+    for (name, columns) in table.all_indexes(Engine::Postgres, installation) {
         statements.push(format!("CREATE INDEX {} ON {target} ({columns})", quote(&name)));
     }
     statements.extend(isolation(table, installation));

@@ -10,8 +10,7 @@ use crate::write_log;
 
 pub(super) fn create(table: &TenantTable, installation: &Installation) -> Vec<String> {
     let mut statements = vec![create_table(table, installation)];
-    for (name, columns) in table.all_indexes() {
-        let columns = with_tenant(&columns, installation);
+    for (name, columns) in table.all_indexes(Engine::Sqlite, installation) {
         statements.push(format!("CREATE INDEX {} ON {} ({columns})", quote(&name), quote(&table.name)));
     }
     statements.push(fence::sqlite::attach(&table.name, &installation.tenant_column));
