@@ -178,3 +178,40 @@ fn report_text(report: &Report) -> String {
     let tables = report.tables.iter().filter(|table| !table.log);
     text + &format!("\n{} records in {} tables", report.records(), tables.count())
 }
+
+#[cfg(test)]
+mod tests {
+    use tenantry::transfer::{
+        TableReport,
+        verify::{Difference, Found},
+    };
+
+    use super::*;
+
+    /// Catches a verification that counts what is wrong and does not say which row it is.
+    #[test]
+    fn a_report_names_the_table_the_key_and_the_columns_that_differ() {
+        let table = |table: &str, different, samples| TableReport {
+            table: table.to_owned(),
+            log: false,
+            compared: true,
+            source: 9,
+            target: 9,
+            copied: 0,
+            already_there: 9,
+            missing: 0,
+            extra: 0,
+            different,
+            samples,
+            source_digest: String::new(),
+            target_digest: String::new(),
+        };
+        let sample = Difference { key: "k-1".to_owned(), found: Found::Different(vec!["amount".to_owned()]) };
+        let tables = vec![table("accounts", 0, Vec::new()), table("notes", 1, vec![sample])];
+        let report = Report { source: "a".to_owned(), target: "b".to_owned(), tables, not_compared: Vec::new() };
+        let text = report_text(&report);
+        assert!(text.contains("\nnotes: 0 missing, 0 extra, 1 different (k-1 differs in amount)"), "{text}");
+        assert!(!text.contains("\naccounts:"), "{text}");
+        assert!(text.ends_with("\n18 records in 2 tables"), "{text}");
+    }
+}
