@@ -3,3 +3,4 @@
 
 mod app_db;
 mod connection;
+mod schema;
