@@ -48,6 +48,12 @@ pub enum Problem {
     /// No timestamp in a form that is known.
     #[error("is no timestamp")]
     Timestamp,
+    /// A year before 1 or after 9999, which SQLite's form of dates does not have.
+    #[error("lies outside of the years 1 to 9999, which is all that SQLite's dates have")]
+    Year,
+    /// More characters than the column takes.
+    #[error("is longer than the column")]
+    Length,
     /// No JSON.
     #[error("is no JSON")]
     Json,
@@ -91,6 +97,8 @@ pub fn from_postgres(kind: Kind, text: &str) -> Result<String, Problem> {
         Kind::Json => json::canonical(text),
         Kind::Uuid
         | Kind::Text
+        | Kind::Varchar { .. }
+        | Kind::SmallInt
         | Kind::Integer
         | Kind::BigInt
         | Kind::Boolean
@@ -111,8 +119,8 @@ pub fn from_sqlite(kind: Kind, stored: Stored) -> Result<Option<String>, Problem
         (_, Stored::Null) => return Ok(None),
         (Kind::Uuid, Stored::Blob(bytes)) => Uuid::from_slice(&bytes).map_err(|_| Problem::Uuid)?.to_string(),
         (Kind::Uuid, Stored::Text(text)) => Uuid::try_parse(&text).map_err(|_| Problem::Uuid)?.to_string(),
-        (Kind::Text, Stored::Text(text)) => text,
-        (Kind::Integer | Kind::BigInt, Stored::Integer(number)) => number.to_string(),
+        (Kind::Text | Kind::Varchar { .. }, Stored::Text(text)) => text,
+        (Kind::SmallInt | Kind::Integer | Kind::BigInt, Stored::Integer(number)) => number.to_string(),
         (Kind::Boolean, Stored::Integer(number @ (0 | 1))) => (number == 1).to_string(),
         (Kind::Decimal { precision, scale }, Stored::Real(number)) => decimal(number, precision, scale)?,
         (Kind::Decimal { precision, scale }, Stored::Integer(number)) => {
@@ -136,7 +144,7 @@ pub fn from_sqlite(kind: Kind, stored: Stored) -> Result<Option<String>, Problem
 pub fn to_sqlite(kind: Kind, text: &str) -> Result<Stored, Problem> {
     Ok(match kind {
         Kind::Uuid => Stored::Blob(Uuid::try_parse(text).map_err(|_| Problem::Uuid)?.as_bytes().to_vec()),
-        Kind::Integer | Kind::BigInt => Stored::Integer(text.parse().map_err(|_| Problem::Integer)?),
+        Kind::SmallInt | Kind::Integer | Kind::BigInt => Stored::Integer(text.parse().map_err(|_| Problem::Integer)?),
         Kind::Boolean => Stored::Integer(match text {
             "true" => 1,
             "false" => 0,
@@ -151,7 +159,12 @@ pub fn to_sqlite(kind: Kind, text: &str) -> Result<Stored, Problem> {
             Stored::Real(number)
         }
         Kind::Bytes => Stored::Blob(bytes(text).ok_or(Problem::Bytes)?),
-        Kind::Text | Kind::Date | Kind::Time | Kind::Timestamp | Kind::Json => Stored::Text(text.to_owned()),
+        // Text order is time order on SQLite, which a longer year or an era behind it would break.
+        Kind::Date if !has_short_year(text, "YYYY-MM-DD") => return Err(Problem::Year),
+        Kind::Timestamp if !has_short_year(text, "YYYY-MM-DDTHH:MM:SS.ffffff+00:00") => return Err(Problem::Year),
+        Kind::Text | Kind::Varchar { .. } | Kind::Date | Kind::Time | Kind::Timestamp | Kind::Json => {
+            Stored::Text(text.to_owned())
+        }
         Kind::Other => return Err(Problem::Kind),
     })
 }
@@ -161,11 +174,16 @@ pub fn to_sqlite(kind: Kind, text: &str) -> Result<Stored, Problem> {
 /// # Errors
 /// The [`Problem`] that the target would have with it.
 pub fn fits(target: Kind, engine: Engine, text: &str) -> Result<(), Problem> {
+    match target {
+        Kind::SmallInt => text.parse::<i16>().map(drop).map_err(|_| Problem::Integer)?,
+        Kind::Integer => text.parse::<i32>().map(drop).map_err(|_| Problem::Integer)?,
+        Kind::Varchar { longest } if text.chars().count() > longest as usize => return Err(Problem::Length),
+        _ => {}
+    }
     match engine {
         Engine::Sqlite => to_sqlite(target, text).map(drop),
         Engine::Postgres => match target {
-            Kind::Integer => text.parse::<i32>().map(drop).map_err(|_| Problem::Integer),
-            Kind::Text if text.contains('\0') => Err(Problem::Nul),
+            Kind::Text | Kind::Varchar { .. } if text.contains('\0') => Err(Problem::Nul),
             Kind::Json if json::contains_nul(text) => Err(Problem::Nul),
             _ => Ok(()),
         },
@@ -221,6 +239,10 @@ fn decimal(number: f64, precision: u32, scale: u32) -> Result<String, Problem> {
     within_precision(text, precision)
 }
 
+fn has_short_year(text: &str, form: &str) -> bool {
+    text.len() == form.len() || text.ends_with("infinity")
+}
+
 fn within_precision(text: String, precision: u32) -> Result<String, Problem> {
     let digits = text.trim_start_matches('-').trim_start_matches('0').bytes().filter(u8::is_ascii_digit).count();
     if digits > precision as usize { Err(Problem::Decimal) } else { Ok(text) }
@@ -229,8 +251,8 @@ fn within_precision(text: String, precision: u32) -> Result<String, Problem> {
 fn problem_of(kind: Kind) -> Problem {
     match kind {
         Kind::Uuid => Problem::Uuid,
-        Kind::Text => Problem::Text,
-        Kind::Integer | Kind::BigInt => Problem::Integer,
+        Kind::Text | Kind::Varchar { .. } => Problem::Text,
+        Kind::SmallInt | Kind::Integer | Kind::BigInt => Problem::Integer,
         Kind::Boolean => Problem::Boolean,
         Kind::Decimal { .. } => Problem::Decimal,
         Kind::Date => Problem::Date,

@@ -14,6 +14,19 @@ use crate::{Endpoint, Error, Side};
 /// What every reason of a transfer begins with.
 const TRANSFER: &str = "transfer: ";
 
+const LEFT: &str = "transfer: rolled back to";
+
+/// What a target's fence says once its tenant was rolled back: whatever rows it still has are copies that may be deleted, and
+/// the next transfer may write there.
+pub(crate) fn left(source: &Endpoint) -> String {
+    format!("{LEFT} {}", source.pool.url())
+}
+
+/// Whether a tenant was rolled back from here.
+pub(crate) fn is_left(reason: &str) -> bool {
+    reason.starts_with(LEFT)
+}
+
 /// What is done while a fence is raised, for the reason that its refusals print.
 pub(crate) fn reason(doing: &str, other: &Endpoint) -> String {
     format!("{TRANSFER}{doing} {}", other.pool.url())
@@ -31,8 +44,10 @@ pub(crate) async fn state(transaction: &mut Transaction, tenant: &TenantKey) -> 
     let (backend, exists, read) = match engine {
         Engine::Postgres => (
             DbBackend::Postgres,
-            "SELECT 1 AS found WHERE to_regclass('tenantry.fence') IS NOT NULL \
-             AND has_table_privilege(to_regclass('tenantry.fence'), 'SELECT')",
+            // The planner may ask in any order, and asking for a table of a schema without USAGE is an error.
+            "SELECT 1 AS found FROM pg_namespace n WHERE n.nspname = 'tenantry' \
+             AND CASE WHEN has_schema_privilege(n.oid, 'USAGE') \
+             THEN coalesce(has_table_privilege(to_regclass('tenantry.fence'), 'SELECT'), false) ELSE false END",
             "SELECT coalesce(reason, '') AS reason FROM tenantry.fence WHERE fenced AND tenant_id = $1",
         ),
         Engine::Sqlite => (

@@ -13,6 +13,13 @@ pub enum Kind {
     Uuid,
     /// `text`.
     Text,
+    /// `varchar(longest)`.
+    Varchar {
+        /// The most characters.
+        longest: u32,
+    },
+    /// `smallint`: 16 bits.
+    SmallInt,
     /// `integer`: 32 bits.
     Integer,
     /// `bigint`, and every integer of SQLite: 64 bits.
@@ -48,7 +55,8 @@ impl Kind {
     pub fn from_postgres(declared: &str) -> Self {
         match declared {
             "uuid" => Self::Uuid,
-            "text" => Self::Text,
+            "text" | "character varying" => Self::Text,
+            "smallint" => Self::SmallInt,
             "integer" => Self::Integer,
             "bigint" => Self::BigInt,
             "boolean" => Self::Boolean,
@@ -57,7 +65,7 @@ impl Kind {
             "timestamp with time zone" => Self::Timestamp,
             "jsonb" => Self::Json,
             "bytea" => Self::Bytes,
-            other => decimal(other, &["numeric"]).unwrap_or(Self::Other),
+            other => with_arguments(other, &["numeric"], &["character varying"]),
         }
     }
 
@@ -67,6 +75,7 @@ impl Kind {
         match declared.as_str() {
             "uuid_text" | "uuid_blob" | "uuid" => Self::Uuid,
             "text" | "varchar" => Self::Text,
+            "smallint" => Self::SmallInt,
             "integer" | "int" | "bigint" => Self::BigInt,
             "boolean" | "bool" => Self::Boolean,
             "date_text" | "date" => Self::Date,
@@ -74,7 +83,7 @@ impl Kind {
             "timestamp_with_timezone_text" | "timestamptz" | "timestamp with time zone" => Self::Timestamp,
             "jsonb_text" | "json_text" | "jsonb" | "json" => Self::Json,
             "blob" => Self::Bytes,
-            other => decimal(other, &["real", "numeric", "decimal"]).unwrap_or(Self::Other),
+            other => with_arguments(other, &["real", "numeric", "decimal"], &["varchar"]),
         }
     }
 
@@ -83,7 +92,8 @@ impl Kind {
     pub fn travels_to(self, target: Self) -> bool {
         match (self, target) {
             (Self::Other, _) | (_, Self::Other) => false,
-            (Self::Integer | Self::BigInt, Self::Integer | Self::BigInt) => true,
+            (source, target) if source.orders_as_number() => target.orders_as_number(),
+            (Self::Varchar { .. }, Self::Text) => true,
             (Self::Decimal { precision, .. }, Self::Decimal { .. }) => self == target && precision <= PORTABLE_DIGITS,
             _ => self == target,
         }
@@ -92,27 +102,40 @@ impl Kind {
     /// Whether both engines order this kind alike, so that two databases can be compared by a key of it.
     pub fn orders_alike(self) -> bool {
         match self {
-            Self::Uuid | Self::Text | Self::Integer | Self::BigInt | Self::Boolean | Self::Date | Self::Bytes => true,
+            Self::Uuid
+            | Self::Text
+            | Self::Varchar { .. }
+            | Self::SmallInt
+            | Self::Integer
+            | Self::BigInt
+            | Self::Boolean
+            | Self::Date
+            | Self::Bytes => true,
             Self::Decimal { .. } | Self::Time | Self::Timestamp | Self::Json | Self::Other => false,
         }
     }
 
     /// Whether keys of this kind are ordered as numbers, not as text.
     pub(crate) fn orders_as_number(self) -> bool {
-        matches!(self, Self::Integer | Self::BigInt)
+        matches!(self, Self::SmallInt | Self::Integer | Self::BigInt)
     }
 }
 
-/// `numeric(10,2)`, `real(10, 2)`; a scale that is left out is zero.
-fn decimal(declared: &str, names: &[&str]) -> Option<Kind> {
-    let (name, arguments) = declared.strip_suffix(')')?.split_once('(')?;
-    if !names.contains(&name.trim()) {
-        return None;
+/// `numeric(10,2)`, `real(10, 2)`, `varchar(20)`; a scale that is left out is zero.
+fn with_arguments(declared: &str, decimals: &[&str], varchars: &[&str]) -> Kind {
+    let Some((name, arguments)) = declared.strip_suffix(')').and_then(|declared| declared.split_once('(')) else {
+        return Kind::Other;
+    };
+    let numbers: Option<Vec<u32>> = arguments.split(',').map(|number| number.trim().parse().ok()).collect();
+    let (name, numbers) = (name.trim(), numbers.unwrap_or_default());
+    match numbers.as_slice() {
+        [longest] if varchars.contains(&name) => Kind::Varchar { longest: *longest },
+        [precision] if decimals.contains(&name) => Kind::Decimal { precision: *precision, scale: 0 },
+        [precision, scale] if decimals.contains(&name) && scale <= precision => {
+            Kind::Decimal { precision: *precision, scale: *scale }
+        }
+        _ => Kind::Other,
     }
-    let mut numbers = arguments.split(',').map(|number| number.trim().parse::<u32>());
-    let precision = numbers.next()?.ok()?;
-    let scale = numbers.next().unwrap_or(Ok(0)).ok()?;
-    (numbers.next().is_none() && scale <= precision).then_some(Kind::Decimal { precision, scale })
 }
 
 #[cfg(test)]
@@ -127,6 +150,7 @@ mod tests {
             ("bigint", "integer"),
             ("boolean", "boolean"),
             ("numeric(10,2)", "real(10, 2)"),
+            ("character varying(20)", "varchar(20)"),
             ("date", "date_text"),
             ("time without time zone", "time_text"),
             ("timestamp with time zone", "timestamp_with_timezone_text"),
@@ -139,8 +163,7 @@ mod tests {
 
     #[test]
     fn a_type_without_a_written_meaning_on_both_engines_does_not_travel() {
-        for declared in ["timestamp without time zone", "numeric", "double precision", "character varying(20)", "point"]
-        {
+        for declared in ["timestamp without time zone", "numeric", "double precision", "character(3)", "point"] {
             assert_eq!(Kind::from_postgres(declared), Kind::Other, "{declared}");
         }
         for declared in ["real", "datetime", "", "numeric(10,2,1)", "real(2,10)"] {

@@ -46,5 +46,5 @@ pub use error::{Error, FenceAfter};
 pub use plan::{Plan, Refusal, plan};
 pub use progress::{Progress, Step, Unwatched};
 pub use rollback::{RolledBack, rollback};
-pub use split::{Outcome, Split, dry_run, split, verify_split};
+pub use split::{Outcome, Preview, Split, dry_run, split, verify_split};
 pub use verify::{Report, TableReport, verify};

@@ -110,6 +110,8 @@ pub async fn plan(
     }
     for (side, endpoint, transaction) in [(Side::Source, source, &mut from), (Side::Target, target, &mut to)] {
         if let Some(reason) = fence::state(transaction, &endpoint.tenant).await?
+            && !fence::is_left(&reason)
+            // What an earlier run of this transfer raised at the source, this one takes over.
             && (side == Side::Target || !fence::is_transfers(&reason))
         {
             refusals.push(Refusal::Fenced { side, reason });

@@ -28,9 +28,6 @@ pub struct RolledBack {
     pub purged: Vec<(String, u64)>,
 }
 
-/// What the target's fence says once the placement is back: from then on its rows are copies that may be deleted.
-const LEFT: &str = "rolled back to";
-
 /// Brings the tenant back to the single database.
 ///
 /// A tenant that was never placed is brought back as well: the fence that a crashed split left is lowered, and the rows it had
@@ -104,7 +101,7 @@ impl Split<'_> {
         let mut snapshot = self.target.snapshot().await?;
         let state = fence::state(&mut snapshot, &self.target.tenant).await?;
         snapshot.rollback().await.map_err(Error::database("ending a snapshot"))?;
-        let left = state.is_some_and(|reason| reason == fence::reason(LEFT, &self.source));
+        let left = state.is_some_and(|reason| fence::is_left(&reason));
         if left {
             self.reopen_source(progress).await?;
             let purged = self.purge(progress).await?;
@@ -143,7 +140,7 @@ impl Split<'_> {
         progress.step(Step::Purge);
         let purged = async {
             // From here on the fence says that the rows are copies.
-            let reason = fence::reason(LEFT, &self.source);
+            let reason = fence::left(&self.source);
             fence::raise(Side::Target, &self.target, &reason, self.options.fence_deadline).await?;
             let mut from = self.source.snapshot().await?;
             let mut to = self.target.write().await?;

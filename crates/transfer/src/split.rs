@@ -186,6 +186,9 @@ impl Split<'_> {
         if record.epoch != self.expected_epoch {
             plan.refusals.push(Refusal::Moved { expected: self.expected_epoch, found: record.epoch });
         }
+        if let Err(error) = self.placement.check(self.tenant) {
+            plan.refusals.push(Refusal::Placement { problem: error.to_string() });
+        }
         self.neighbours(&mut plan).await?;
         Ok(plan)
     }

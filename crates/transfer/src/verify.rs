@@ -205,6 +205,7 @@ fn prevents_comparison(refusal: &Refusal) -> bool {
         | Refusal::Duplicate { .. }
         | Refusal::ForeignTenant { .. }
         | Refusal::Dangling { .. }
+        | Refusal::Placement { .. }
         | Refusal::PlacedElsewhere { .. }
         | Refusal::Moved { .. }
         | Refusal::DataSourceTaken { .. }

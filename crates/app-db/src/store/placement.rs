@@ -157,8 +157,11 @@ impl AppDb {
 }
 
 impl NewPlacement {
-    /// What can be refused without asking the database.
-    pub(super) fn check(&self, tenant: Uuid) -> Result<(), Error> {
+    /// Refuses what can be refused without asking the database, as [`AppDb::place`] does: a transfer asks before it copies.
+    ///
+    /// # Errors
+    /// [`Error::InvalidPlacement`].
+    pub fn check(&self, tenant: Uuid) -> Result<(), Error> {
         let refused = |reason| Err(Error::InvalidPlacement { tenant, reason });
         check_sealed(tenant, self.anon_key.as_deref())?;
         check_sealed(tenant, self.service_key.as_deref())?;

@@ -90,5 +90,12 @@ fn a_value_that_the_target_cannot_hold_is_found_beforehand() {
     assert_eq!(fits(Kind::Text, Engine::Postgres, "a\0b"), Err(Problem::Nul));
     assert_eq!(fits(Kind::Text, Engine::Sqlite, "a\0b"), Ok(()));
     assert_eq!(fits(Kind::Json, Engine::Postgres, r#"{"a":"\u0000"}"#), Err(Problem::Nul));
+    assert_eq!(fits(Kind::SmallInt, Engine::Postgres, "32768"), Err(Problem::Integer));
+    assert_eq!(fits(Kind::Varchar { longest: 2 }, Engine::Postgres, "éé"), Ok(()));
+    assert_eq!(fits(Kind::Varchar { longest: 2 }, Engine::Sqlite, "abc"), Err(Problem::Length));
     assert_eq!(fits(Kind::Date, Engine::Sqlite, "infinity"), Ok(()));
+    assert_eq!(fits(Kind::Date, Engine::Sqlite, "0044-03-15 BC"), Err(Problem::Year));
+    assert_eq!(fits(Kind::Date, Engine::Postgres, "0044-03-15 BC"), Ok(()));
+    assert_eq!(fits(Kind::Timestamp, Engine::Sqlite, "10000-01-01T00:00:00.000000+00:00"), Err(Problem::Year));
+    assert_eq!(fits(Kind::Timestamp, Engine::Sqlite, "-infinity"), Ok(()));
 }

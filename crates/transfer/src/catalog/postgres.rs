@@ -88,8 +88,11 @@ SELECT coalesce(pg_catalog.current_schema(), '') AS schema, r.rolsuper OR r.rolb
        pg_catalog.has_database_privilege(pg_catalog.current_database(), 'TEMP') AS temporary,
        pg_catalog.has_parameter_privilege('session_replication_role', 'SET') AS silences_triggers,
        pg_catalog.has_database_privilege(pg_catalog.current_database(), 'CREATE') AS creates_schemas,
-       pg_catalog.to_regprocedure('tenantry.is_service()') IS NOT NULL AS installed
-FROM pg_catalog.pg_roles r WHERE r.rolname = current_user";
+       n.oid IS NOT NULL AS installed,
+       -- Without USAGE on the schema even asking for its function is an error.
+       CASE WHEN pg_catalog.has_schema_privilege(n.oid, 'USAGE')
+            THEN pg_catalog.to_regprocedure('tenantry.is_service()') IS NOT NULL ELSE false END AS callable
+FROM pg_catalog.pg_roles r LEFT JOIN pg_catalog.pg_namespace n ON n.nspname = 'tenantry' WHERE r.rolname = current_user";
 
 pub(super) async fn read(transaction: &mut Transaction, tenant_column: &str) -> Result<Catalog, Error> {
     let rights = query(transaction, RIGHTS).await?;
@@ -98,7 +101,7 @@ pub(super) async fn read(transaction: &mut Transaction, tenant_column: &str) -> 
     })?;
     let schema: String = get(rights, "schema")?;
     let installed: bool = get(rights, "installed")?;
-    let prepared = installed
+    let prepared = get::<bool>(rights, "callable")?
         && match query(transaction, "SELECT tenantry.is_service() AS is_service").await?.first() {
             Some(row) => get(row, "is_service")?,
             None => false,

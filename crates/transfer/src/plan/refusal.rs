@@ -175,6 +175,11 @@ pub enum Refusal {
         /// Some of them.
         samples: Vec<Reference>,
     },
+    /// The placement to be made contradicts itself.
+    Placement {
+        /// What is wrong and what to do.
+        problem: String,
+    },
     /// The tenant is somewhere else than the request assumes.
     PlacedElsewhere {
         /// Where it is.
@@ -271,7 +276,10 @@ impl fmt::Display for Refusal {
                 triggers.join(", ")
             ),
             Self::Fenced { side, reason } => {
-                write!(f, "the tenant is fenced at the {side} ({reason}); end what fenced it first")
+                write!(
+                    f,
+                    "the tenant is fenced at the {side} ({reason}); end what fenced it first, or run its rollback again"
+                )
             }
             Self::Null { table, column, rows, keys } => {
                 write!(
@@ -298,6 +306,7 @@ impl fmt::Display for Refusal {
                 "{rows} row(s) of {table} refer to a row of {parent} that does not exist at the {side}: {}",
                 Samples(&print(samples), *rows)
             ),
+            Self::Placement { problem } => f.write_str(problem),
             Self::PlacedElsewhere { url } => {
                 write!(f, "the tenant is placed at {url}; a split begins from the single database, use a move instead")
             }

@@ -244,7 +244,7 @@ fn holds(kind: Kind, shape: &Shape) -> bool {
         // On SQLite an older database may declare its uuids as text; they are compared as uuids all the same.
         TenantKey::Uuid(_) => kind == Kind::Uuid || (kind == Kind::Text && shape.engine == Engine::Sqlite),
         TenantKey::BigInt(id) => kind == Kind::BigInt || (kind == Kind::Integer && i32::try_from(*id).is_ok()),
-        TenantKey::Text(_) => matches!(kind, Kind::Text | Kind::Other),
+        TenantKey::Text(_) => matches!(kind, Kind::Text | Kind::Varchar { .. } | Kind::Other),
     }
 }
 

@@ -1,0 +1,92 @@
+//! What differs is found and named by table, key and column, and never by value.
+
+use tenantry_transfer::{
+    Error, Outcome, Unwatched, split,
+    verify::{Found, TableReport},
+};
+
+use super::world::{PAIRS, World, tenant};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_a_changed_and_an_added_row_are_each_named() {
+    for (from, to) in PAIRS {
+        let world = World::new(from, to).await;
+        let acme = tenant("acme");
+        world.split(acme).await;
+        let id = world.target.uuid(acme.id);
+        // Nothing may hold these writes: not the fence, which only the source has up.
+        let one = |table: &str| {
+            format!("tenant_id = {id} AND id = (SELECT min(id::text)::uuid FROM {table} WHERE tenant_id = {id})")
+        };
+        let one = |table: &str| match world.target.pool.engine() {
+            tenantry_connection::Engine::Postgres => one(table),
+            tenantry_connection::Engine::Sqlite => {
+                format!("tenant_id = {id} AND id = (SELECT min(id) FROM {table} WHERE tenant_id = {id})")
+            }
+        };
+        world.target.execute(&format!("DELETE FROM attachments WHERE {}", one("attachments"))).await.unwrap();
+        world
+            .target
+            .execute(&format!("UPDATE leads SET notes = 'secret', company = NULL WHERE {}", one("leads")))
+            .await
+            .unwrap();
+        world
+            .target
+            .execute(&format!("INSERT INTO locations (tenant_id, name) VALUES ({id}, 'a secret place')"))
+            .await
+            .unwrap();
+
+        let outcome = split(&world.request(acme).await, &Unwatched).await.unwrap();
+        let Outcome::AlreadyPlaced { report, .. } = outcome else { panic!("moved twice") };
+        let differing: Vec<&TableReport> = report.tables.iter().filter(|table| !table.agrees()).collect();
+        let summary: Vec<_> = differing.iter().map(|t| (t.table.as_str(), t.missing, t.extra, t.different)).collect();
+        let mut expected = vec![("attachments", 1, 0, 0), ("leads", 0, 0, 1), ("locations", 0, 1, 0)];
+        expected.sort_by_key(|(table, ..)| report.tables.iter().position(|found| found.table == *table));
+        assert_eq!(summary, expected, "{from} to {to}");
+        for table in &differing {
+            assert_eq!(table.samples.len(), 1);
+            assert_ne!(table.source_digest, table.target_digest);
+            match (&table.samples[0].found, table.table.as_str()) {
+                (Found::Missing, "attachments") | (Found::Extra, "locations") => {}
+                (Found::Different(columns), "leads") => {
+                    assert!(columns.contains(&"notes".to_owned()), "{columns:?}");
+                    // The target's own trigger keeps it.
+                    assert!(columns.iter().all(|column| ["notes", "company", "updated_at"].contains(&column.as_str())));
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        assert!(!format!("{report:?}{}", report.summary()).contains("secret"), "values are never reported");
+    }
+}
+
+/// A rerun that overwrote the target would destroy what somebody has corrected there.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_that_differs_in_the_target_is_reported_and_not_overwritten() {
+    for (from, to) in PAIRS {
+        let world = World::new(from, to).await;
+        let globex = tenant("globex");
+        let id = world.target.uuid(globex.id);
+        let row = world.source.query("SELECT 1 AS n").await;
+        assert_eq!(row.len(), 1);
+        // One of the tenant's accounts is in the target before, with another name.
+        let account = tenantry_test_support::sample::business_tables()[0].rows(globex)[0][0].canonical().unwrap();
+        let account = world.target.uuid(account.parse().unwrap());
+        world
+            .target
+            .execute(&format!("INSERT INTO accounts (tenant_id, id, name) VALUES ({id}, {account}, 'kept')"))
+            .await
+            .unwrap();
+        world.target.execute("DELETE FROM write_log").await.unwrap();
+
+        let error = split(&world.request(globex).await, &Unwatched).await.unwrap_err();
+        let Error::Failed { source, .. } = error else { panic!("{error:?}") };
+        let Error::Different(report) = *source else { panic!("{source:?}") };
+        let accounts = report.tables.iter().find(|table| table.table == "accounts").unwrap();
+        assert_eq!((accounts.already_there, accounts.copied, accounts.different), (1, 1, 1), "{from} to {to}");
+        assert_eq!(world.target.number("SELECT count(*) AS n FROM accounts WHERE name = 'kept'").await, 1);
+        assert_eq!(world.placed_at(globex).await, None);
+        let write = format!("UPDATE accounts SET notes = 'open' WHERE tenant_id = {}", world.source.uuid(globex.id));
+        world.source.execute(&write).await.unwrap();
+    }
+}

@@ -1,0 +1,232 @@
+//! The single database that the CRM had, as the application database of an installation, and an empty data source.
+
+use std::sync::Mutex;
+
+use sea_orm::{DbBackend, QueryResult, Statement};
+use sea_orm_migration::MigratorTrait;
+use tempfile::TempDir;
+use tenantry_app_db::{AppDb, NewPlacement};
+use tenantry_connection::{Actor, DataSourceUrl, Engine, Mode, Pool, PoolOptions, Session, Transaction};
+use tenantry_credential::Login;
+use tenantry_migrations::{AppDbMigrator, TenantDataMigrator, TenantDataSettings, prepare_tenant_data};
+use tenantry_test_support::{
+    cluster::{self, Cluster, Database},
+    sample::{self, SampleTenant},
+};
+use tenantry_transfer::{
+    Endpoint, Error, Options, Outcome, Progress, Report, Split, Step, Unwatched, split, verify_split,
+};
+use tokio::sync::watch;
+
+/// Every pair of engines.
+pub(super) const PAIRS: [(Engine, Engine); 4] = [
+    (Engine::Postgres, Engine::Postgres),
+    (Engine::Sqlite, Engine::Sqlite),
+    (Engine::Postgres, Engine::Sqlite),
+    (Engine::Sqlite, Engine::Postgres),
+];
+
+/// Looks like a sealed login; nothing here opens it.
+const SEALED: &str = "v1:default:aXZpdml2:dGFndGFn:c2VhbGVk";
+
+pub(super) struct World {
+    pub(super) app_db: AppDb,
+    pub(super) source: Db,
+    pub(super) target: Db,
+    _directory: TempDir,
+}
+
+/// One of the two databases.
+pub(super) struct Db {
+    pub(super) pool: Pool,
+    pub(super) database: Option<Database>,
+}
+
+impl World {
+    /// The sample in a database that has become the application database, and a migrated target.
+    pub(super) async fn new(source: Engine, target: Engine) -> Self {
+        let cluster = Cluster::shared().unwrap();
+        Self::on(source, target, [&cluster, &cluster]).await
+    }
+
+    pub(super) async fn on(source: Engine, target: Engine, clusters: [&Cluster; 2]) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let source = Db::new(source, "single", clusters[0], &directory);
+        match &source.database {
+            Some(database) => sample::create_postgres(&database.url_with(&database.service)).await.unwrap(),
+            None => sample::create_sqlite(source.pool.url().sqlite_path().unwrap()).await.unwrap(),
+        }
+        let connection = source.pool.migration_connection(source.login().as_ref()).await.unwrap();
+        AppDbMigrator::up(&connection, None).await.unwrap();
+        connection.close().await.unwrap();
+        let target = Db::new(target, "target", clusters[1], &directory);
+        target.migrate().await;
+        Self { app_db: AppDb::new(source.pool.clone()), source, target, _directory: directory }
+    }
+
+    /// The request to move a tenant of the sample.
+    pub(super) async fn request(&self, tenant: &SampleTenant) -> Split<'_> {
+        let sealed = self.target.database.is_some().then(|| SEALED.to_owned());
+        let placement = NewPlacement {
+            url: Some(self.target.pool.url().clone()),
+            anon_key: sealed.clone(),
+            service_key: sealed,
+            ..NewPlacement::default()
+        };
+        Split {
+            app_db: &self.app_db,
+            tenant: tenant.id,
+            source: Endpoint::new(self.source.pool.clone(), tenant.id),
+            target: Endpoint::new(self.target.pool.clone(), tenant.id),
+            expected_epoch: self.app_db.placement(tenant.id).await.unwrap().unwrap().epoch,
+            placement,
+            actor: Actor::default(),
+            options: Options::default(),
+        }
+    }
+
+    /// Splits a tenant off and answers with what was found.
+    pub(super) async fn split(&self, tenant: &SampleTenant) -> Report {
+        placed(split(&self.request(tenant).await, &Unwatched).await)
+    }
+
+    pub(super) async fn verify(&self, tenant: &SampleTenant) -> Report {
+        verify_split(&self.request(tenant).await, &Unwatched).await.unwrap()
+    }
+
+    /// The data source that the application database names for the tenant.
+    pub(super) async fn placed_at(&self, tenant: &SampleTenant) -> Option<String> {
+        self.app_db.placement(tenant.id).await.unwrap().unwrap().url
+    }
+}
+
+impl Db {
+    fn new(engine: Engine, name: &str, cluster: &Cluster, directory: &TempDir) -> Self {
+        let options = PoolOptions { create_if_missing: true, ..PoolOptions::default() };
+        match engine {
+            Engine::Postgres => {
+                let database = cluster.create_database(name).unwrap();
+                let url = database.url().parse().unwrap();
+                let pool = Pool::new(&url, Some(&login_of(&database.service)), &options).unwrap();
+                Self { pool, database: Some(database) }
+            }
+            Engine::Sqlite => {
+                let url: DataSourceUrl = format!("sqlite:{}/{name}.db", directory.path().display()).parse().unwrap();
+                Self { pool: Pool::new(&url, None, &options).unwrap(), database: None }
+            }
+        }
+    }
+
+    async fn migrate(&self) {
+        let connection = self.pool.migration_connection(self.login().as_ref()).await.unwrap();
+        let restricted_role =
+            self.database.as_ref().map_or_else(String::new, |database| database.restricted.user.clone());
+        let settings = TenantDataSettings { restricted_role, ..TenantDataSettings::default() };
+        prepare_tenant_data(&connection, &settings).await.unwrap();
+        TenantDataMigrator::up(&connection, None).await.unwrap();
+        connection.close().await.unwrap();
+    }
+
+    fn login(&self) -> Option<Login> {
+        self.database.as_ref().map(|database| login_of(&database.service))
+    }
+
+    /// A pool of the server's superuser, whom no policy holds back.
+    pub(super) fn superuser(&self) -> Pool {
+        let login = login_of(&self.database.as_ref().unwrap().superuser);
+        Pool::new(self.pool.url(), Some(&login), &PoolOptions::default()).unwrap()
+    }
+
+    pub(super) async fn begin(&self) -> Transaction {
+        self.pool.begin(&Session::default(), Mode::Write).await.unwrap()
+    }
+
+    /// As someone with psql or sqlite3 would.
+    pub(super) async fn execute(&self, sql: &str) -> Result<(), tenantry_connection::Error> {
+        let mut transaction = self.begin().await;
+        transaction.execute_raw_sql(sql).await?;
+        transaction.commit().await
+    }
+
+    pub(super) async fn query(&self, sql: &str) -> Vec<QueryResult> {
+        let mut transaction = self.begin().await;
+        let statement = Statement::from_string(backend(&self.pool), sql);
+        let rows = transaction.query_all(statement).await.unwrap();
+        transaction.rollback().await.unwrap();
+        rows
+    }
+
+    /// The one number that a query answers with, as column `n`.
+    pub(super) async fn number(&self, sql: &str) -> i64 {
+        self.query(sql).await[0].try_get("", "n").unwrap()
+    }
+
+    /// How many rows a tenant has in a table.
+    pub(super) async fn count(&self, table: &str, tenant: &SampleTenant) -> i64 {
+        self.number(&format!("SELECT count(*) AS n FROM {table} WHERE tenant_id = {}", self.uuid(tenant.id))).await
+    }
+
+    /// A uuid as a literal.
+    pub(super) fn uuid(&self, id: uuid::Uuid) -> String {
+        match self.pool.engine() {
+            Engine::Postgres => format!("'{id}'::uuid"),
+            Engine::Sqlite => format!("x'{}'", id.simple()),
+        }
+    }
+}
+
+pub(super) fn backend(pool: &Pool) -> DbBackend {
+    match pool.engine() {
+        Engine::Postgres => DbBackend::Postgres,
+        Engine::Sqlite => DbBackend::Sqlite,
+    }
+}
+
+pub(super) fn login_of(login: &cluster::Login) -> Login {
+    Login::new(login.user.clone(), login.password.clone()).unwrap()
+}
+
+pub(super) fn tenant(subdomain: &str) -> &'static SampleTenant {
+    SampleTenant::by_subdomain(subdomain).unwrap()
+}
+
+/// The report of a split that moved its tenant.
+#[track_caller]
+pub(super) fn placed(outcome: Result<Outcome, Error>) -> Report {
+    match outcome {
+        Ok(Outcome::Placed { report, .. }) => report,
+        Ok(other) => panic!("not moved now: {other:?}"),
+        Err(error) => panic!("{}", chain(&error)),
+    }
+}
+
+/// An error with its sources, as an operator sees it.
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
+    let sources = std::iter::successors(error.source(), |error| error.source());
+    sources.fold(error.to_string(), |text, source| format!("{text}: {source}"))
+}
+
+/// Tells a test when a step, or a table within one, begins.
+pub(super) struct Watch {
+    at: watch::Sender<Option<(Step, String)>>,
+    step: Mutex<Option<Step>>,
+}
+
+impl Watch {
+    pub(super) fn new() -> (Self, watch::Receiver<Option<(Step, String)>>) {
+        let (at, receiver) = watch::channel(None);
+        (Self { at, step: Mutex::new(None) }, receiver)
+    }
+}
+
+impl Progress for Watch {
+    fn step(&self, step: Step) {
+        *self.step.lock().unwrap() = Some(step);
+        self.at.send_replace(Some((step, String::new())));
+    }
+
+    fn table(&self, table: &str, _rows: u64) {
+        let step = self.step.lock().unwrap().unwrap();
+        self.at.send_replace(Some((step, table.to_owned())));
+    }
+}
