@@ -3,7 +3,7 @@
 //!
 //! What must hold, for every table with the tenant column: row-level security enabled and forced; exactly two policies, the
 //! strict one for the restricted role and the open one for the owner; and a restricted role that owns nothing, inherits
-//! nothing that does, and cannot bypass, create or shadow.
+//! nothing that does, and cannot bypass, create, shadow or truncate; and no view that shows a tenant table as its owner.
 
 use sea_orm::Statement;
 use serde::Serialize;
@@ -63,6 +63,7 @@ impl IsolationReport {
         report.measure_tables(transaction, column).await?;
         report.measure_policies(transaction, column).await?;
         report.measure_role(transaction).await?;
+        report.measure_ways_past(transaction, column).await?;
         Ok(report)
     }
 
@@ -175,6 +176,28 @@ impl IsolationReport {
         Ok(())
     }
 
+    /// Policies are asked for SELECT, INSERT, UPDATE and DELETE on the table itself, and for nothing else.
+    async fn measure_ways_past(&mut self, transaction: &mut Transaction, column: &TenantColumn) -> Result<(), Error> {
+        let (name, role) = (self.role.clone(), quote_identifier(&self.role));
+        let values = [column.name.as_str(), name.as_str()];
+        for row in transaction.query_all(query(TRUNCATABLE, values)).await? {
+            let table: String = decode(row.try_get_by_index(0))?;
+            let remedy = format!("REVOKE TRUNCATE ON {table} FROM {role}, PUBLIC");
+            self.find(&table, "the restricted role may truncate it, which no policy is asked for", remedy);
+        }
+        for row in transaction.query_all(query(SHOWN_BY_VIEWS, values)).await? {
+            let view: String = decode(row.try_get_by_index(0))?;
+            let is_view: bool = decode(row.try_get_by_index(1))?;
+            let remedy = if is_view {
+                format!("ALTER VIEW {view} SET (security_invoker = true)")
+            } else {
+                format!("REVOKE ALL ON {view} FROM {role}, PUBLIC")
+            };
+            self.find(&view, "it shows rows past row-level security to the restricted role", remedy);
+        }
+        Ok(())
+    }
+
     fn find(&mut self, object: &str, problem: &str, remedy: String) {
         self.findings.push(Finding { object: object.to_owned(), problem: problem.to_owned(), remedy });
     }
@@ -210,6 +233,44 @@ SELECT r.rolsuper, r.rolbypassrls, r.rolcreaterole,
   has_database_privilege(r.oid, current_database(), 'TEMP'),
   has_schema_privilege(r.oid, 'public', 'CREATE')
 FROM pg_catalog.pg_roles r WHERE r.rolname = $1";
+
+/// Tenant tables that the restricted role may empty. One that owns them, or a superuser, is told of as such.
+const TRUNCATABLE: &str = "
+SELECT c.oid::regclass::text
+FROM pg_catalog.pg_class c
+JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attname = $1 AND NOT a.attisdropped
+JOIN pg_catalog.pg_roles r ON r.rolname = $2 AND NOT r.rolsuper
+WHERE c.relkind IN ('r', 'p') AND NOT pg_has_role(r.oid, c.relowner, 'MEMBER')
+  AND has_table_privilege(r.oid, c.oid, 'TRUNCATE')
+ORDER BY 1";
+
+/// What the restricted role may read and that shows a tenant table's rows as its owner sees them: views that do not run as
+/// whoever asks, however many views lie between, materialized views, and foreign tables, which have no policies.
+const SHOWN_BY_VIEWS: &str = "
+WITH RECURSIVE shown (view, relation) AS (
+  SELECT w.ev_class, d.refobjid FROM pg_catalog.pg_rewrite w
+  JOIN pg_catalog.pg_depend d ON d.classid = 'pg_catalog.pg_rewrite'::regclass AND d.objid = w.oid
+   AND d.refclassid = 'pg_catalog.pg_class'::regclass AND d.refobjid <> w.ev_class
+  UNION
+  SELECT s.view, d.refobjid FROM shown s
+  JOIN pg_catalog.pg_rewrite w ON w.ev_class = s.relation
+  JOIN pg_catalog.pg_depend d ON d.classid = 'pg_catalog.pg_rewrite'::regclass AND d.objid = w.oid
+   AND d.refclassid = 'pg_catalog.pg_class'::regclass AND d.refobjid <> w.ev_class
+), tenant_relation (oid, kind) AS (
+  SELECT c.oid, c.relkind FROM pg_catalog.pg_class c
+  JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attname = $1 AND NOT a.attisdropped
+  WHERE c.relkind IN ('r', 'p', 'f')
+)
+SELECT v.oid::regclass::text, v.relkind = 'v'
+FROM pg_catalog.pg_class v
+JOIN pg_catalog.pg_roles r ON r.rolname = $2 AND NOT r.rolsuper
+WHERE (v.oid IN (SELECT s.view FROM shown s JOIN tenant_relation t ON t.oid = s.relation)
+       OR v.oid IN (SELECT t.oid FROM tenant_relation t WHERE t.kind = 'f'))
+  AND v.relkind IN ('v', 'm', 'f') AND NOT pg_has_role(r.oid, v.relowner, 'MEMBER')
+  AND has_table_privilege(r.oid, v.oid, 'SELECT, INSERT, UPDATE, DELETE')
+  AND NOT (v.relkind = 'v' AND EXISTS (SELECT FROM pg_options_to_table(v.reloptions) o
+                                       WHERE o.option_name = 'security_invoker' AND o.option_value::boolean))
+ORDER BY 1";
 
 /// How PostgreSQL prints the strict condition back.
 fn strict_condition(column: &TenantColumn) -> String {

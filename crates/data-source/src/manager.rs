@@ -12,7 +12,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -74,12 +74,19 @@ struct Shared {
     pools: Pools,
     hits: AtomicU64,
     misses: AtomicU64,
-    /// Grows with every clear, so that a look-up under way while a placement was cleared does not bring the old one back.
+    /// Grows with every clear. A look-up that was under way while a placement was cleared brings the old one back into the
+    /// cache after it; by this number it is told from what was read since.
     clears: AtomicU64,
+    /// The number that each tenant's latest clear had, for as long as something older can be in the cache.
+    cleared: moka::sync::Cache<Uuid, u64>,
+    /// The number that the latest clear of everything had.
+    all_cleared: AtomicU64,
 }
 
 /// A route and the login of its restricted access, opened once for as long as the route is believed.
 struct Cached {
+    /// How many clears there had been when reading it began.
+    read_at: u64,
     route: Route,
     restricted: Option<Result<Login, Unopened>>,
 }
@@ -104,6 +111,19 @@ impl Shared {
     fn open(&self, tenant: Uuid, column: CredentialColumn, sealed: &str) -> Result<Login, Unopened> {
         let keyring = self.keyring.as_ref().ok_or(Unopened::NoKeyring)?;
         keyring.open(tenant, column, sealed).map_err(Unopened::Refused)
+    }
+
+    /// Numbers a clear.
+    fn next_clear(&self) -> u64 {
+        self.clears.fetch_add(1, Ordering::SeqCst) + 1
+    }
+
+    /// Whether a placement was read after the tenant's latest clear.
+    fn is_current(&self, tenant: Uuid, cached: &Cached) -> bool {
+        // The usual case costs one load: nothing was cleared since.
+        cached.read_at >= self.clears.load(Ordering::SeqCst)
+            || (cached.read_at >= self.all_cleared.load(Ordering::SeqCst)
+                && self.cleared.get(&tenant).is_none_or(|cleared| cached.read_at >= cleared))
     }
 }
 
@@ -154,6 +174,9 @@ impl DataSourceManager {
     pub fn new(app_db: AppDb, app_db_pool: Pool, keyring: Option<Arc<Keyring>>, options: ManagerOptions) -> Self {
         let routes = Cache::builder().time_to_live(options.placement_ttl).max_capacity(MAX_PLACEMENTS).build();
         let pools = Pools::new(options.pool_idle, options.pool.clone());
+        // Longer than a placement can be in the cache, the time of reading it included.
+        let cleared =
+            moka::sync::Cache::builder().time_to_live(options.placement_ttl * 2 + Duration::from_secs(60)).build();
         Self {
             shared: Arc::new(Shared {
                 app_db,
@@ -165,6 +188,8 @@ impl DataSourceManager {
                 hits: AtomicU64::new(0),
                 misses: AtomicU64::new(0),
                 clears: AtomicU64::new(0),
+                cleared,
+                all_cleared: AtomicU64::new(0),
             }),
         }
     }
@@ -271,13 +296,17 @@ impl DataSourceManager {
     /// Forgets one tenant's placement; the next request asks the application database. Pools stay, since other tenants may
     /// use them; a changed placement has another pool.
     pub async fn clear_tenant(&self, tenant: Uuid) {
-        self.shared.clears.fetch_add(1, Ordering::SeqCst);
-        self.shared.routes.invalidate(&tenant).await;
+        let shared = &self.shared;
+        let clear = shared.next_clear();
+        // Of two clears at once the later one counts, whichever is noted last.
+        let later = |noted: Option<moka::Entry<Uuid, u64>>| noted.map_or(clear, |noted| noted.into_value().max(clear));
+        shared.cleared.entry(tenant).and_upsert_with(later);
+        shared.routes.invalidate(&tenant).await;
     }
 
     /// Forgets every placement and every pool. Transactions under way go on to their end.
     pub fn clear_all(&self) {
-        self.shared.clears.fetch_add(1, Ordering::SeqCst);
+        self.shared.all_cleared.fetch_max(self.shared.next_clear(), Ordering::SeqCst);
         self.shared.routes.invalidate_all();
         self.shared.pools.clear();
     }
@@ -306,42 +335,51 @@ impl DataSourceManager {
 
     async fn cached(&self, tenant: Uuid) -> Result<Arc<Cached>, RouteError> {
         let shared = &self.shared;
-        if let Some(cached) = shared.routes.get(&tenant).await {
+        if let Some(cached) = shared.routes.get(&tenant).await
+            && shared.is_current(tenant, &cached)
+        {
             shared.hits.fetch_add(1, Ordering::Relaxed);
             return Ok(cached);
         }
+        let mut joined_before = false;
         loop {
-            let clears = shared.clears.load(Ordering::SeqCst);
-            let loaded = self.load(tenant).await;
-            if shared.clears.load(Ordering::SeqCst) == clears {
-                return loaded;
+            let (loaded, joined) = self.load(tenant).await;
+            match loaded {
+                Ok(loaded) if shared.is_current(tenant, &loaded) => return Ok(loaded),
+                Ok(_) => shared.routes.invalidate(&tenant).await,
+                // A look-up that was under way before this call may have missed a tenant that was created before it.
+                Err(_) if joined && !joined_before => joined_before = true,
+                Err(error) => return Err(error),
             }
-            shared.routes.invalidate(&tenant).await;
         }
     }
 
-    /// Single flight: of many callers one asks, the others wait for its answer. An error is handed to all of them and
-    /// forgotten, so that a tenant created a moment later is found.
-    async fn load(&self, tenant: Uuid) -> Result<Arc<Cached>, RouteError> {
+    /// Single flight: of many callers one asks, the others join it and wait for its answer. An error is handed to all of
+    /// them and forgotten, so that a tenant created a moment later is found. Returns whether this call joined another's.
+    async fn load(&self, tenant: Uuid) -> (Result<Arc<Cached>, RouteError>, bool) {
         let shared = &self.shared;
+        let joined = AtomicBool::new(true);
         let load = async {
+            joined.store(false, Ordering::Relaxed);
             shared.misses.fetch_add(1, Ordering::Relaxed);
+            let read_at = shared.clears.load(Ordering::SeqCst);
             let route = Route::load(&shared.app_db, tenant, shared.options.tenant_column.key_type).await?;
             let restricted = route.placed().and_then(|placed| {
                 let sealed = placed.sealed(CredentialColumn::Anon)?;
                 Some(shared.open(tenant, CredentialColumn::Anon, sealed))
             });
-            Ok(Arc::new(Cached { route, restricted }))
+            Ok(Arc::new(Cached { read_at, route, restricted }))
         };
-        shared
+        let loaded = shared
             .routes
             .try_get_with(tenant, load)
             .await
-            .map_err(|error: Arc<RouteError>| Arc::try_unwrap(error).unwrap_or_else(RouteError::Shared))
+            .map_err(|error: Arc<RouteError>| Arc::try_unwrap(error).unwrap_or_else(RouteError::Shared));
+        (loaded, joined.into_inner())
     }
 
     fn restricted(&self, cached: &Cached) -> Result<TenantDb, RouteError> {
-        let Cached { route, restricted } = cached;
+        let Cached { route, restricted, .. } = cached;
         let tenant = route.tenant;
         let pool = match &route.destination {
             Destination::ApplicationDatabase if self.shared.options.fallback_to_application_database => {

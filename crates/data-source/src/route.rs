@@ -2,7 +2,7 @@
 
 use tenantry_app_db::{
     AppDb, PlacementRecord,
-    entities::{data_sources::SourceKind, tenants::TenantStatus},
+    entities::{Hidden, data_sources::SourceKind, tenants::TenantStatus},
 };
 use tenantry_connection::{DataSourceUrl, UrlError};
 use tenantry_credential::{CredentialColumn, OpenError};
@@ -137,10 +137,10 @@ pub struct Placed {
     pub region: Option<String>,
     /// The cap of connections as the data source's row states it, per process and access; without a row the setting's.
     pub max_connections: Option<u32>,
-    /// The sealed credential of the restricted role.
-    pub(crate) anon_key: Option<String>,
+    /// The sealed credential of the restricted role. Hidden, because what should be sealed may be a login in plain text.
+    pub(crate) anon_key: Option<Hidden>,
     /// The sealed credential of the service role.
-    pub(crate) service_key: Option<String>,
+    pub(crate) service_key: Option<Hidden>,
 }
 
 impl Route {
@@ -180,8 +180,8 @@ impl Route {
                         .source
                         .as_ref()
                         .and_then(|source| u32::try_from(source.max_connections).ok()),
-                    anon_key: record.anon_key,
-                    service_key: record.service_key,
+                    anon_key: record.anon_key.map(Hidden::from),
+                    service_key: record.service_key.map(Hidden::from),
                 })
             }
         };
