@@ -4,3 +4,4 @@
 mod app_db;
 mod connection;
 mod schema;
+mod split;
