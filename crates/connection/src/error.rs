@@ -62,7 +62,7 @@ pub enum Error {
     Unrepresentable {
         /// The column's name in the result.
         column: String,
-        /// What it holds: `infinity`, `-infinity`, `24:00:00`, or `a date outside the supported range`.
+        /// What it holds: `infinity`, `-infinity`, `24:00:00`, `NaN`, or `a date outside the supported range`.
         value: &'static str,
     },
     /// The tenant's writes are held: a transfer is under way, or its rows have moved. Route again and retry.
@@ -112,6 +112,14 @@ pub enum Error {
         /// The driver's error.
         #[source]
         source: Box<sqlx::Error>,
+    },
+    /// An answer of the database's catalogs does not have the expected form: the server is older than PostgreSQL 15, or no
+    /// PostgreSQL.
+    #[error("the database's catalogs answered in an unknown form; PostgreSQL 15 or newer is needed")]
+    Catalog {
+        /// What did not fit.
+        #[source]
+        source: sea_orm::DbErr,
     },
     /// Anything else a statement ran into.
     #[error("a statement failed in {data_source}")]
@@ -180,6 +188,7 @@ impl Error {
             | Self::CheckViolation { .. }
             | Self::NotNullViolation { .. }
             | Self::PermissionDenied { .. }
+            | Self::Catalog { .. }
             | Self::Statement { .. } => false,
         }
     }
@@ -228,7 +237,7 @@ impl Error {
             Some("787") => Self::ForeignKeyViolation { constraint: String::new() },
             Some("23514" | "275") => Self::CheckViolation { constraint: constraint() },
             Some("23502") => Self::NotNullViolation { column: postgres_column(error.as_ref()).unwrap_or_default() },
-            Some("1299") => Self::NotNullViolation { column: sqlite_detail(error.message()) },
+            Some("1299") => Self::NotNullViolation { column: sqlite_column(error.message()) },
             Some("42501") => Self::PermissionDenied { data_source, source: Box::new(source) },
             Some("40001" | "40P01" | "55P03" | "5" | "6" | "261" | "262" | "517") => {
                 Self::Conflict { data_source, source: Box::new(source) }
@@ -240,6 +249,12 @@ impl Error {
 
 fn postgres_column(error: &(dyn sqlx::error::DatabaseError + 'static)) -> Option<String> {
     error.try_downcast_ref::<sqlx::postgres::PgDatabaseError>()?.column().map(str::to_owned)
+}
+
+/// `NOT NULL constraint failed: accounts.name` → `name`, as PostgreSQL tells it.
+fn sqlite_column(message: &str) -> String {
+    let detail = sqlite_detail(message);
+    detail.split_once('.').map_or(detail.clone(), |(_, column)| column.to_owned())
 }
 
 /// `UNIQUE constraint failed: accounts.tenant_id, accounts.id` → what stands behind the colon.

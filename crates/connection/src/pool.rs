@@ -207,6 +207,8 @@ fn sqlite_pool(url: &DataSourceUrl, options: &PoolOptions, max: u32) -> SqlitePo
         .foreign_keys(true)
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Normal)
+        // LIKE tells cases apart, as PostgreSQL's does; by default it would ignore the case of ASCII and of nothing else.
+        .pragma("case_sensitive_like", "ON")
         .busy_timeout(options.acquire_timeout)
         .disable_statement_logging();
     SqlitePoolOptions::new()

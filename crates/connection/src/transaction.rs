@@ -9,7 +9,7 @@ use sqlx::{
 };
 
 use crate::{
-    DataSourceUrl, Engine, Error, Mode, SESSION_TABLE, Session, bind::canonical_values, representable::TemporalColumns,
+    DataSourceUrl, Engine, Error, Mode, SESSION_TABLE, Session, bind::canonical_values, representable::EdgedColumns,
 };
 
 /// A connection out of its pool.
@@ -116,10 +116,10 @@ impl Transaction {
             match self.lease.as_mut().ok_or(Error::Ended)? {
                 Lease::Postgres(connection) => {
                     let mut rows = postgres_query(statement.sql, values).fetch(&mut **connection);
-                    let mut temporal = None;
+                    let mut edged = None;
                     while let Some(row) = rows.next().await {
                         let row = row.map_err(|source| Error::from_statement(&self.url, source))?;
-                        temporal.get_or_insert_with(|| TemporalColumns::of(&row)).check(&row)?;
+                        edged.get_or_insert_with(|| EdgedColumns::of(&row)).check(&row)?;
                         yield QueryResult::from(row);
                     }
                 }
