@@ -4,6 +4,7 @@
 //! statement is built, whatever else was asked for. Only narrowing is offered: conditions, order by columns, limits, joins and
 //! existence checks through relations, which get the predicate on both sides.
 
+mod decode;
 mod delete;
 mod insert;
 mod related;
@@ -13,12 +14,12 @@ mod update;
 use std::{marker::PhantomData, sync::Arc};
 
 use sea_orm::{
-    ColumnTrait, Condition, EntityTrait, ExprTrait, FromQueryResult, IdenStatic, Iterable, PrimaryKeyToColumn,
-    QueryResult, StatementBuilder, Value,
+    ColumnTrait, Condition, EntityTrait, ExprTrait, IdenStatic, Iterable, PrimaryKeyToColumn, StatementBuilder, Value,
     sea_query::{Expr, IntoCondition, Query, ReturningClause, TableName, TableRef},
 };
 use tenantry_realm::{TenantEntity, TenantKey};
 
+use decode::Decoder;
 pub use delete::ScopedDelete;
 pub use insert::ScopedInsert;
 pub use select::ScopedSelect;
@@ -85,8 +86,8 @@ impl<E: TenantEntity> Scope<E> {
         Ok(Checked::new(statement.build(&context.backend())))
     }
 
-    fn decode(&self, row: &QueryResult) -> Result<E::Model, Error> {
-        E::Model::from_query_result(row, "").map_err(|source| Error::Decode { table: self.table.clone(), source })
+    fn decoder(&self) -> Decoder<E> {
+        Decoder::new(&self.table, self.made_for.engine)
     }
 }
 

@@ -63,7 +63,8 @@ impl<E: TenantEntity> ScopedInsert<E> {
             && let Some(statement) = statements.pop()
         {
             let rows = handle.query_all(statement, Mode::Write).await?;
-            return rows.iter().map(|row| self.scope.decode(row)).collect();
+            let decoder = self.scope.decoder();
+            return rows.iter().map(|row| decoder.decode(row)).collect();
         }
         let unit = handle.begin_unit(Mode::Write).await?;
         let inserted = self.returning_each(unit.transaction(), statements).await;
@@ -75,10 +76,11 @@ impl<E: TenantEntity> ScopedInsert<E> {
         handle: &H,
         statements: Vec<Checked>,
     ) -> Result<Vec<E::Model>, Error> {
+        let decoder = self.scope.decoder();
         let mut inserted = Vec::with_capacity(self.rows.len());
         for statement in statements {
             for row in handle.query_all(statement, Mode::Write).await? {
-                inserted.push(self.scope.decode(&row)?);
+                inserted.push(decoder.decode(&row)?);
             }
         }
         Ok(inserted)

@@ -114,7 +114,8 @@ impl<E: TenantEntity> ScopedSelect<E> {
     pub async fn all<H: TenantHandle>(&self, handle: &H) -> Result<Vec<E::Model>, Error> {
         let statement = self.scope.finish(handle.context(), &self.statement(handle.engine())?)?;
         let rows = handle.query_all(statement, Mode::Read).await?;
-        rows.iter().map(|row| self.scope.decode(row)).collect()
+        let decoder = self.scope.decoder();
+        rows.iter().map(|row| decoder.decode(row)).collect()
     }
 
     /// The first row of the query, if any.
@@ -164,7 +165,8 @@ impl<E: TenantEntity> ScopedSelect<E> {
         let statement = self.statement(handle.engine()).and_then(|select| self.scope.finish(handle.context(), &select));
         match statement {
             Ok(statement) => {
-                handle.stream(statement).map(move |row| row.and_then(|row| self.scope.decode(&row))).boxed()
+                let decoder = self.scope.decoder();
+                handle.stream(statement).map(move |row| row.and_then(|row| decoder.decode(&row))).boxed()
             }
             Err(error) => futures_util::stream::once(async { Err(error) }).boxed(),
         }

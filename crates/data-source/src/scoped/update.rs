@@ -84,7 +84,8 @@ impl<E: TenantEntity> ScopedUpdate<E> {
         update.returning(returning::<E>());
         let statement = self.scope.finish(handle.context(), &update)?;
         let rows = handle.query_all(statement, Mode::Write).await?;
-        rows.iter().map(|row| self.scope.decode(row)).collect()
+        let decoder = self.scope.decoder();
+        rows.iter().map(|row| decoder.decode(row)).collect()
     }
 
     fn statement(&self) -> Result<UpdateStatement, Error> {
