@@ -95,14 +95,15 @@ impl Shape {
             // Adding nothing turns the 30th of February into the 2nd of March, so a date that stays itself exists.
             Self::Date => {
                 format!(
-                    "{value} IN ('infinity', '-infinity') OR ({value} GLOB '{date}' AND date({value}, '+0 days') IS {value})"
+                    "{value} IN ('infinity', '-infinity') OR ({value} GLOB '{date}' AND {value} >= '0001' \
+                     AND date({value}, '+0 days') IS {value})"
                 )
             }
             Self::Time => {
                 format!("typeof({value}) = 'text' AND {value} GLOB '{time}' AND {value} <= '24:00:00.000000'")
             }
             Self::Timestamp => format!(
-                "{value} IN ('infinity', '-infinity') OR ({value} GLOB '{date}T{time}+00:00' \
+                "{value} IN ('infinity', '-infinity') OR ({value} GLOB '{date}T{time}+00:00' AND {value} >= '0001' \
                  AND substr({value}, 12, 2) < '24' AND date(substr({value}, 1, 10), '+0 days') IS substr({value}, 1, 10))"
             ),
             Self::Json => format!("typeof({value}) = 'text' AND json_valid({value})"),
