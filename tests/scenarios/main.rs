@@ -2,6 +2,12 @@
 #![expect(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
 
 mod app_db;
+mod compile_fail;
 mod connection;
+mod operations;
+mod repository;
+mod routing;
 mod schema;
+mod secrets;
 mod split;
+mod world;
