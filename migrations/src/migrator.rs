@@ -82,6 +82,13 @@ pub(crate) async fn install<M: MigratorTrait>(connection: &impl ConnectionTrait)
     connection.execute_unprepared(&create).await.map(|_| ())
 }
 
+/// Drops the history table.
+pub(crate) async fn uninstall<M: MigratorTrait>(connection: &impl ConnectionTrait) -> Result<(), DbErr> {
+    let table = quote(&M::migration_table_name().to_string());
+    let schema = if Engine::of(connection)? == Engine::Postgres { "public." } else { "" };
+    connection.execute_unprepared(&format!("DROP TABLE {schema}{table}")).await.map(|_| ())
+}
+
 /// `drop_everything` would take the tables of an adopted database with it.
 pub(crate) fn refuse_fresh() -> Result<(), DbErr> {
     Err(Error::FreshRefused.into())

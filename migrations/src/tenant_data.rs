@@ -62,6 +62,18 @@ impl MigratorTrait for TenantDataMigrator {
         migrator::run::<Self>(&SchemaManager::new(db.into_database_executor()), Direction::Down, steps).await
     }
 
+    async fn reset<'c, C: IntoSchemaManagerConnection<'c>>(db: C) -> Result<(), DbErr> {
+        let manager = SchemaManager::new(db.into_database_executor());
+        migrator::run::<Self>(&manager, Direction::Down, None).await?;
+        migrator::uninstall::<Self>(manager.get_connection()).await
+    }
+
+    async fn refresh<'c, C: IntoSchemaManagerConnection<'c>>(db: C) -> Result<(), DbErr> {
+        let manager = SchemaManager::new(db.into_database_executor());
+        migrator::run::<Self>(&manager, Direction::Down, None).await?;
+        migrator::run::<Self>(&manager, Direction::Up, None).await
+    }
+
     async fn fresh<'c, C: IntoSchemaManagerConnection<'c>>(_db: C) -> Result<(), DbErr> {
         migrator::refuse_fresh()
     }

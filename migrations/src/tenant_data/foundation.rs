@@ -8,7 +8,7 @@ use sea_orm_migration::{MigrationName, MigrationTrait, SchemaManager};
 
 use super::{Installation, query_text, roles};
 use crate::dialect::{Engine, literal, quote};
-use crate::tables::ROUTING_PROBE;
+use crate::tables::{ROUTING_PROBE, WRITE_LOG};
 use crate::{Error, TenantTable, fence, tenant_table, write_log};
 
 /// See the module's documentation.
@@ -55,6 +55,9 @@ impl MigrationTrait for Foundation {
         if let Some(fenced) = fenced_tenants(connection, engine).await? {
             losses.push(format!("the fence is up for {fenced}"));
         }
+        losses.extend(
+            tables_left(connection, engine).await?.map(|tables| format!("tenant tables stand on it ({tables})")),
+        );
         if !losses.is_empty() {
             return Err(Error::WouldLose { losses }.into());
         }
@@ -92,6 +95,23 @@ async fn fenced_tenants(connection: &impl ConnectionTrait, engine: Engine) -> Re
         Engine::Sqlite => "SELECT group_concat(tenant_id, ', ') FROM tenantry_fence WHERE fenced = 1",
     };
     query_text(connection, sql, "reading the fence").await
+}
+
+/// Tenant tables other than the foundation's own, whose triggers would have nothing to call.
+async fn tables_left(connection: &impl ConnectionTrait, engine: Engine) -> Result<Option<String>, Error> {
+    let own = format!("({}, {})", literal(WRITE_LOG), literal(ROUTING_PROBE));
+    let sql = match engine {
+        Engine::Postgres => format!(
+            "SELECT pg_catalog.string_agg(c.relname, ', ' ORDER BY c.relname) FROM pg_catalog.pg_trigger AS t
+               JOIN pg_catalog.pg_class AS c ON c.oid = t.tgrelid
+              WHERE t.tgname = 'tenantry_tenant' AND c.relname NOT IN {own}"
+        ),
+        Engine::Sqlite => format!(
+            "SELECT group_concat(tbl_name, ', ') FROM sqlite_master
+              WHERE type = 'trigger' AND instr(name, 'tenantry_tenant_') = 1 AND tbl_name NOT IN {own}"
+        ),
+    };
+    query_text(connection, &sql, "looking for tenant tables").await
 }
 
 /// Privileges on the database and on schema `public`. What belongs to someone else is left alone with a notice: the

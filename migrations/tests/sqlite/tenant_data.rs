@@ -1,7 +1,8 @@
 //! Tenant data: keys within the tenant, references, the write log, rollback.
 
-use sea_orm_migration::MigratorTrait;
-use tenantry_migrations::{TenantDataMigrator, TenantDataSettings, prepare_tenant_data, tables};
+use sea_orm_migration::schema::{integer_null, text, uuid_null};
+use sea_orm_migration::{MigratorTrait, SchemaManager};
+use tenantry_migrations::{OnDelete, TenantDataMigrator, TenantDataSettings, TenantTable, prepare_tenant_data, tables};
 
 use crate::database::{A, A_TEXT, B, Database};
 
@@ -160,4 +161,37 @@ async fn settings_are_those_of_the_first_run() {
     let message =
         prepare_tenant_data(&database.connection, &TenantDataSettings::default()).await.unwrap_err().to_string();
     assert!(message.contains(r#"installed with tenant_column = "org" and not "tenant_id""#), "{message}");
+}
+
+// Catches a table of an application's own that gets less than ours, or that leaves triggers on its parents when it goes.
+#[tokio::test]
+async fn an_application_s_own_table_is_like_ours() {
+    let database = Database::tenant_data().await;
+    let manager = SchemaManager::new(&database.connection);
+    let rooms = TenantTable::new("rooms")
+        .column(text("name"))
+        .column(uuid_null("location_id"))
+        .column(integer_null("seats"))
+        .references("location_id", "locations", OnDelete::SetNull)
+        .between("seats", 1, 100)
+        .unique(["name"]);
+    rooms.create(&manager).await.unwrap();
+    database
+        .run(&format!(
+            "INSERT INTO locations (id, tenant_id, name) VALUES ({ACCOUNT}, {A}, 'l');
+             INSERT INTO rooms (tenant_id, name, location_id) VALUES ({A}, 'r', {ACCOUNT}); DELETE FROM locations"
+        ))
+        .await;
+    assert_eq!(database.text("SELECT count(*) FROM rooms WHERE location_id IS NULL").await, "1");
+    assert_eq!(database.text("SELECT count(*) FROM write_log WHERE table_name = 'rooms'").await, "2");
+    database.assert_refused("UPDATE rooms SET seats = 101", "rooms_seats_check").await;
+    let again = format!("INSERT INTO rooms (tenant_id, name) VALUES ({A}, 'r')");
+    database.assert_refused(&again, "UNIQUE constraint failed").await;
+    let message = rooms.drop(&manager).await.unwrap_err().to_string();
+    assert!(message.contains("table rooms has 1 row(s)"), "{message}");
+    database.run("DELETE FROM rooms; DELETE FROM write_log").await;
+    let message = TenantDataMigrator::down(&database.connection, None).await.unwrap_err().to_string();
+    assert!(message.contains("tenant tables stand on it (rooms)"), "{message}");
+    rooms.drop(&manager).await.unwrap();
+    database.run(&format!("INSERT INTO locations (tenant_id, name) VALUES ({A}, 'l'); DELETE FROM locations")).await;
 }

@@ -1,10 +1,15 @@
 //! Migrating: roles that are refused, where objects land, two runners at once, rolling back.
 
-use sea_orm_migration::MigratorTrait;
-use tenantry_migrations::{AppDbMigrator, TenantDataMigrator, TenantDataSettings, prepare_tenant_data};
+use sea_orm_migration::schema::{integer_null, text, uuid_null};
+use sea_orm_migration::{MigrationTrait, MigratorTrait, SchemaManager};
+use tenantry_migrations::{
+    AppDbMigrator, OnDelete, TenantDataMigrator, TenantDataSettings, TenantTable, prepare_tenant_data,
+};
 use tenantry_test_support::cluster::{Cluster, Database};
 
-use super::{A, connect, insert_account, migrate_app_db, migrate_tenant_data, restricted, service, tenant_data};
+use super::{
+    A, B, connect, insert_account, migrate_app_db, migrate_tenant_data, refused, restricted, service, tenant_data,
+};
 
 fn superuser(database: &Database, sql: &str) {
     database.psql(&database.superuser, sql).unwrap();
@@ -168,4 +173,77 @@ async fn down_refuses_rows_and_otherwise_leaves_nothing() {
         ),
         "tenantry_app_db_migrations\ntenantry_tenant_data_migrations"
     );
+}
+
+/// What an application without the 13 business tables has.
+struct Own;
+
+impl MigratorTrait for Own {
+    fn migrations() -> Vec<Box<dyn MigrationTrait>> {
+        TenantDataMigrator::foundation()
+    }
+}
+
+// Catches a table of an application's own that gets less than ours, or a tenant column of another name or type that does.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_application_s_own_tables_are_isolated_like_ours() {
+    for (tenant_type, mine, other, unset) in
+        [("uuid", A, B, "22P02"), ("bigint", "7", "8", "22P02"), ("text", "t-1", "t-2", "42704")]
+    {
+        let database = Cluster::shared().unwrap().create_database("schema_own").unwrap();
+        let connection = connect(&database, &database.service).await;
+        let settings = TenantDataSettings {
+            restricted_role: database.restricted.user.clone(),
+            tenant_column: "Org \"id".to_owned(),
+            tenant_type: tenant_type.to_owned(),
+        };
+        prepare_tenant_data(&connection, &settings).await.unwrap();
+        Own::up(&connection, None).await.unwrap();
+        let manager = SchemaManager::new(&connection);
+        let places = TenantTable::new("places").column(text("name")).unique(["name"]);
+        let rooms = TenantTable::new("rooms")
+            .column(uuid_null("place_id"))
+            .column(integer_null("seats"))
+            .references("place_id", "places", OnDelete::SetNull)
+            .between("seats", 1, 100);
+        places.create(&manager).await.unwrap();
+        rooms.create(&manager).await.unwrap();
+
+        let column = r#""Org ""id""#;
+        let place = |tenant: &str| format!("INSERT INTO places ({column}, name) VALUES ('{tenant}', 'p');");
+        restricted(&database, other, &place(other));
+        restricted(
+            &database,
+            mine,
+            &format!(
+                "{} INSERT INTO rooms ({column}, place_id) SELECT {column}, id FROM places; DELETE FROM places; {}",
+                place(mine),
+                place(mine)
+            ),
+        );
+        assert_eq!(restricted(&database, mine, "SELECT count(*) FROM places;"), "1");
+        assert_eq!(
+            restricted(&database, mine, &format!("SELECT place_id IS NULL, {column} FROM rooms;")),
+            format!("t|{mine}")
+        );
+        assert_eq!(restricted(&database, mine, "SELECT count(*) FROM write_log;"), "5");
+        assert_eq!(refused(&database, mine, &place(other)), "42501");
+        assert_eq!(refused(&database, mine, &format!("UPDATE places SET {column} = '{other}';")), "TN002");
+        assert_eq!(refused(&database, mine, "UPDATE rooms SET seats = 0;"), "23514");
+        assert_eq!(refused(&database, "", "SELECT * FROM places;"), unset, "{tenant_type}");
+        service(&database, &format!("SELECT tenantry.raise_fence('{mine}', 'moving');"));
+        assert_eq!(refused(&database, mine, "DELETE FROM places;"), "TN001");
+        service(
+            &database,
+            &format!(
+                "SELECT tenantry.lower_fence('{mine}'); DELETE FROM rooms; DELETE FROM places; DELETE FROM write_log;"
+            ),
+        );
+        let told = Own::down(&connection, None).await.unwrap_err().to_string();
+        assert!(told.contains("tenant tables stand on it (places, rooms)"), "{told}");
+        rooms.drop(&manager).await.unwrap();
+        places.drop(&manager).await.unwrap();
+        Own::down(&connection, None).await.unwrap();
+        connection.close().await.unwrap();
+    }
 }
