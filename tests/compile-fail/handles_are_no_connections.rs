@@ -5,10 +5,10 @@ use tenantry_app_db::AppDb;
 use tenantry_data_source::{TenantDb, TenantTransaction};
 use tenantry_entities::accounts;
 
-async fn read(db: &TenantDb, transaction: &TenantTransaction, app_db: &AppDb) {
-    let _ = accounts::Entity::find().one(db).await;
-    let _ = accounts::Entity::find().one(transaction).await;
-    let _ = accounts::Entity::find().one(app_db).await;
+fn read(db: &TenantDb, transaction: &TenantTransaction, app_db: &AppDb) {
+    let _ = accounts::Entity::find().one(db);
+    let _ = accounts::Entity::find().one(transaction);
+    let _ = accounts::Entity::find().one(app_db);
 }
 
 fn main() {}
