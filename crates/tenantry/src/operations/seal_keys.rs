@@ -247,8 +247,14 @@ fn described(form: &Form) -> String {
 mod tests {
     #![expect(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
     use secrecy::SecretString;
+    use tenantry_connection::{DataSourceUrl, Mode, Session};
+    use tenantry_migrations::AppDbMigrator;
 
     use super::*;
+    use crate::{
+        operations::{Direction, MigrateScope, create_tenant::remove_database_file, migrate},
+        settings::{ApplicationDatabase, Settings},
+    };
 
     fn ring(active: &str) -> Keyring {
         let key = |id: &str, pair: &str| (id.to_owned(), SecretString::from(pair.repeat(32)));
@@ -284,6 +290,51 @@ mod tests {
                 );
             }
         }
+    }
+
+    /// Somebody rotates a login between reading and writing: the old one, sealed anew, must not overwrite it.
+    #[tokio::test]
+    async fn a_tenant_that_was_moved_meanwhile_is_read_again() {
+        let path = std::env::temp_dir().join(format!("tenantry-seal-keys-{}.db", Uuid::new_v4()));
+        let url = DataSourceUrl::parse(&format!("sqlite:{}", path.display())).unwrap();
+        let tenantry = Tenantry::connect(Settings::new(ApplicationDatabase { url, login: None })).unwrap();
+        let scope = MigrateScope { app_db: true, data_sources: false };
+        assert!(migrate::<AppDbMigrator>(&tenantry, scope, Direction::Up).await.unwrap().is_complete());
+        let sql = async |sql: String| {
+            let mut transaction = tenantry.app_db_pool().begin(&Session::default(), Mode::Write).await.unwrap();
+            transaction.execute_raw_sql(&sql).await.unwrap();
+            transaction.commit().await.unwrap();
+        };
+        let (tenant, ring) = (Uuid::from_u128(1), ring("new"));
+        sql(format!(
+            "INSERT INTO tenants (id, name, subdomain, data_source_url, data_source_anon_key, data_source_service_key) \
+             VALUES (x'{}', 'Acme', 'acme', 'postgresql://db:5432/crm', 'restricted:old', 'service:old')",
+            tenant.simple()
+        ))
+        .await;
+        let read = async || tenantry.app_db().tenant(tenant).await.unwrap().unwrap();
+        let mut prepared = prepare(&ring, &read().await);
+        let rotated = Login::new("restricted", "rotated").unwrap();
+        let sealed = ring.seal(tenant, CredentialColumn::Anon, &rotated).unwrap();
+        sql(format!("UPDATE tenants SET data_source_anon_key = '{sealed}'")).await;
+
+        let again = write(&tenantry, &ring, &mut prepared, &Actor::default()).await.unwrap();
+        let actions: Vec<_> = again.keys.iter().map(|key| (key.action, key.error.clone())).collect();
+        assert_eq!(actions, [(SealAction::Keep, None), (SealAction::Seal, None)]);
+        let row = read().await;
+        assert_eq!(text_of(&row, CredentialColumn::Anon), Some(sealed.as_str()), "the rotated login stays as it is");
+        let service = ring.open(tenant, CredentialColumn::Service, text_of(&row, CredentialColumn::Service).unwrap());
+        assert_eq!(service.unwrap(), Login::new("service", "old").unwrap());
+
+        // A row that cannot be written is an error of its tenant, and nothing is said to have been done.
+        let mut gone = prepare(&ring, &tenants::Model { id: Uuid::from_u128(2), ..row });
+        gone.service = Some(sealed);
+        gone.keys[1].action = SealAction::Rewrap;
+        gone.keys[1].error = None;
+        assert!(write(&tenantry, &ring, &mut gone, &Actor::default()).await.is_none());
+        assert!(gone.keys[1].error.as_deref().unwrap().contains("no tenant has the id"));
+        tenantry.close().await;
+        remove_database_file(&path);
     }
 
     fn of_text(
