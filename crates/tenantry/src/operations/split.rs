@@ -294,9 +294,7 @@ impl Destination {
         let settings = tenantry.settings();
         let (anon_key, service_key) = match (self.sealed, self.restricted, self.service) {
             (Some(sealed), ..) => sealed,
-            (None, Some(restricted), Some(service)) => {
-                seal(tenantry, tenant, Some(&Logins { restricted, service }))?
-            }
+            (None, Some(restricted), Some(service)) => seal(tenantry, tenant, Some(&Logins { restricted, service }))?,
             (None, ..) => (None, None),
         };
         let key = match &self.tenant_id_in_data_source {
@@ -370,4 +368,3 @@ impl Drop for StandIn {
         let _ = std::fs::remove_dir_all(&self.folder);
     }
 }
-
