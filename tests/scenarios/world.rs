@@ -14,7 +14,10 @@ use tenantry_app_db::entities::{Plan, tenants};
 use tenantry_connection::{Actor, DataSourceUrl, Engine, Mode, Pool, PoolOptions, Session};
 use tenantry_credential::{Keyring, Login};
 use tenantry_migrations::TenantDataMigrator;
-use tenantry_test_support::cluster::{self, Cluster, Database};
+use tenantry_test_support::{
+    cluster::{self, Cluster, Database},
+    sample::{create_postgres, create_sqlite},
+};
 
 /// The keys of every world, by id; `new` is active.
 pub(crate) const KEYS: [(&str, &str); 2] = [
@@ -71,6 +74,15 @@ impl World {
 
     /// A world whose application database is migrated, with settings changed before anything is made.
     pub(crate) async fn new(engine: Engine, change: impl FnOnce(&mut Settings)) -> Self {
+        Self::build(engine, false, change).await
+    }
+
+    /// A world that begins with the legacy sample: the single database has become the application database.
+    pub(crate) async fn with_sample(engine: Engine) -> Self {
+        Self::build(engine, true, |_| {}).await
+    }
+
+    async fn build(engine: Engine, sample: bool, change: impl FnOnce(&mut Settings)) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let mut databases = Vec::new();
         if engine == Engine::Postgres {
@@ -101,6 +113,11 @@ impl World {
         };
         settings.keyring = Some(Arc::new(keyring("new")));
         change(&mut settings);
+        match (sample, databases.first()) {
+            (false, _) => {}
+            (true, Some(app)) => create_postgres(&app.url_with(&app.service)).await.unwrap(),
+            (true, None) => create_sqlite(&directory.path().join("app.db")).await.unwrap(),
+        }
         let tenantry = Tenantry::connect(settings).unwrap();
         let world = Self { tenantry, engine, databases, directory };
         let scope = MigrateScope { app_db: true, data_sources: false };

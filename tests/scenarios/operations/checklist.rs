@@ -1,10 +1,14 @@
 //! `test-dual-database`: passes where everything holds, and where something does not, fails and names it. What could not be
 //! measured is skipped and does not pass.
 
-use tenantry::operations::{Checklist, ChecklistItem, Outcome, Section, checklist};
+use tenantry::operations::{
+    Checklist, ChecklistItem, Outcome, Section, SplitAction, SplitTarget, checklist, split_tenants,
+};
 use tenantry_app_db::{NewPlacement, NewTenant};
 use tenantry_connection::{Actor, Engine};
 use tenantry_migrations::TenantDataMigrator;
+use tenantry_transfer::Unwatched;
+use uuid::Uuid;
 
 use crate::world::{World, on_both_engines};
 
@@ -202,6 +206,48 @@ async fn rows_in_a_wrong_database_are_found(mut world: World) {
     assert!(list.passed(), "{:#?}", failed(&list));
     let note = list.items.iter().find(|item| item.name == "business rows of waiting").unwrap();
     assert!(note.outcome == Outcome::Note && note.detail.contains("not split yet"), "{note:?}");
+}
+
+/// After a split the rows are kept where they were, and fenced: that is told and no failure. Unfenced it is one, since what
+/// is written there would be lost.
+#[tokio::test(flavor = "multi_thread")]
+async fn kept_rows_are_a_note_while_they_are_fenced() {
+    for engine in [Engine::Sqlite, Engine::Postgres] {
+        let world = World::with_sample(engine).await;
+        let target = SplitTarget { prepare: true, ..SplitTarget::default() };
+        let split = async |action, tenants: &[Uuid]| {
+            let (tenantry, actor) = (&world.tenantry, Actor::default());
+            split_tenants::<TenantDataMigrator>(tenantry, tenants, &target, action, &actor, &Unwatched).await.unwrap()
+        };
+        let all = world.tenantry.app_db().tenants().await.unwrap();
+        let ids: Vec<Uuid> = all.iter().map(|tenant| tenant.id).collect();
+        let report = split(SplitAction::Run, &ids).await;
+        assert!(report.passed(), "{report:#?}");
+        let list = run(&world).await;
+        assert!(list.passed(), "{:#?}", failed(&list));
+        for tenant in &all {
+            let name = format!("business rows of {}", tenant.subdomain);
+            let item = list.items.iter().find(|item| item.name == name).unwrap();
+            assert!(item.outcome == Outcome::Note && item.detail.starts_with("kept since the split"), "{item:?}");
+        }
+        let unfence = match engine {
+            Engine::Postgres => format!("SELECT tenantry.lower_fence('{}')", all[0].id),
+            Engine::Sqlite => format!("UPDATE tenantry_fence SET fenced = 0 WHERE tenant_id = '{}'", all[0].id),
+        };
+        world.app_sql(&unfence).await;
+        let told = only_failure(&run(&world).await);
+        assert!(told.contains(&format!("business rows of {}", all[0].subdomain)), "{told}");
+        assert!(told.contains("its data source is elsewhere"), "{told}");
+
+        // Back again, the rows are where the route leads, and the copies are gone.
+        let report = split(SplitAction::Rollback, &ids[..1]).await;
+        assert!(report.passed(), "{report:#?}");
+        let list = run(&world).await;
+        assert!(list.passed(), "{:#?}", failed(&list));
+        let name = format!("business rows of {}", all[0].subdomain);
+        let item = list.items.iter().find(|item| item.name == name).unwrap();
+        assert!(item.detail.starts_with("not split yet"), "{item:?}");
+    }
 }
 
 async fn without_its_tables_the_application_database_fails_and_all_else_is_skipped(world: World) {
