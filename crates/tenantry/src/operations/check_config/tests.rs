@@ -1,3 +1,5 @@
+//! Each thing that can be wrong with a configuration, found without a database; also what no database would accept.
+
 #![expect(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
 
 use std::sync::Arc;
