@@ -167,7 +167,11 @@ pub async fn read(transaction: &mut Transaction, tenant_column: &str) -> Result<
 impl Table {
     /// Whether a fence holds its writes.
     pub fn has_fence(&self) -> bool {
-        self.triggers.iter().any(|trigger| trigger.ours && trigger.fires && trigger.name.starts_with("tenantry_fence"))
+        let named = |name: &str| name.starts_with("tenantry_fence") && !name.ends_with("_truncate");
+        let fences = self.triggers.iter().filter(|trigger| trigger.ours && trigger.fires && named(&trigger.name));
+        // PostgreSQL has one for every kind of write, SQLite one for each.
+        let (whole, parts): (Vec<_>, Vec<_>) = fences.partition(|trigger| trigger.name == "tenantry_fence");
+        !whole.is_empty() || parts.len() >= 3
     }
 
     /// The column of this name.

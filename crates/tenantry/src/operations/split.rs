@@ -144,7 +144,7 @@ impl TenantSplit {
                     self.report = Some(report.as_ref().clone());
                 }
                 TransferError::Failed { source, .. } => {
-                    if let TransferError::Different(report) = source.as_ref() {
+                    if let TransferError::Different(report) | TransferError::WrittenSince(report) = source.as_ref() {
                         self.report = Some(report.as_ref().clone());
                     }
                 }
