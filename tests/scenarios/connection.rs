@@ -28,7 +28,7 @@ fn sql(text: &str) -> Statement {
 async fn a_cancelled_transaction_never_reaches_the_next_borrower() {
     let database = Cluster::shared().unwrap().create_database("cancelled").unwrap();
     let pool = pool(&database, 1);
-    for round in 0..200_u64 {
+    for round in 0..80_u64 {
         let victim = {
             let pool = pool.clone();
             tokio::spawn(async move {
@@ -38,7 +38,7 @@ async fn a_cancelled_transaction_never_reaches_the_next_borrower() {
             })
         };
         // Somewhere between the first byte of BEGIN and the middle of the statement.
-        tokio::time::sleep(Duration::from_micros(round * 37 % 9_000)).await;
+        tokio::time::sleep(Duration::from_micros(round * 97 % 9_000)).await;
         victim.abort();
         let mut next = pool.begin(&Session::default(), Mode::Read).await.unwrap();
         let row = next

@@ -4,10 +4,12 @@
 mod app_db;
 mod compile_fail;
 mod connection;
+mod isolation;
 mod operations;
 mod repository;
 mod routing;
 mod schema;
 mod secrets;
 mod split;
+mod storage;
 mod world;

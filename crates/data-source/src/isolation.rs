@@ -276,9 +276,12 @@ ORDER BY 1";
 fn strict_condition(column: &TenantColumn) -> String {
     let name = quote_identifier_if_needed(&column.name);
     match column.key_type {
-        TenantKeyType::Text => {
-            format!("({name} = ( SELECT current_setting('app.tenant_id'::text) AS current_setting))")
-        }
+        // Every text is a tenant's id but the empty one, which a session has after its transaction: that must fail.
+        TenantKeyType::Text => format!(
+            "({name} = ( SELECT\n        CASE current_setting('app.tenant_id'::text)\n            \
+             WHEN ''::text THEN current_setting('app.tenant_id is empty'::text)\n            \
+             ELSE current_setting('app.tenant_id'::text)\n        END AS current_setting))"
+        ),
         other => format!(
             "({name} = ( SELECT (current_setting('app.tenant_id'::text))::{} AS current_setting))",
             other.postgres_type()
@@ -288,7 +291,13 @@ fn strict_condition(column: &TenantColumn) -> String {
 
 fn written_condition(column: &TenantColumn) -> String {
     let name = quote_identifier_if_needed(&column.name);
-    format!("{name} = (SELECT current_setting('app.tenant_id')::{})", column.key_type.postgres_type())
+    match column.key_type {
+        TenantKeyType::Text => format!(
+            "{name} = (SELECT CASE current_setting('app.tenant_id') WHEN '' THEN current_setting('app.tenant_id is empty') \
+             ELSE current_setting('app.tenant_id') END)"
+        ),
+        other => format!("{name} = (SELECT current_setting('app.tenant_id')::{})", other.postgres_type()),
+    }
 }
 
 fn query<const N: usize>(sql: &str, values: [&str; N]) -> Statement {
