@@ -1,3 +1,5 @@
+//! Starting, breaking and stopping private clusters.
+
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::io::{BufRead, BufReader};

@@ -1,3 +1,5 @@
+//! The sample's promises: its counts, its awkward rows, and the same content on both engines.
+
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
