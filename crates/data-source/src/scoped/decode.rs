@@ -14,7 +14,7 @@ use crate::Error;
 pub(super) struct Decoder<E: TenantEntity> {
     table: String,
     engine: Engine,
-    /// The columns of a numeric with a scale. The drivers lose it: SQLite's for every number, PostgreSQL's for zero.
+    /// The columns of a numeric with a scale.
     scales: Vec<(E::Column, u32)>,
     entity: PhantomData<fn() -> E>,
 }
@@ -38,9 +38,7 @@ impl<E: TenantEntity> Decoder<E> {
             self.unrepresentable(row).unwrap_or_else(|| Error::Decode { table: self.table.clone(), source })
         })?;
         for &(column, scale) in &self.scales {
-            if let Value::Decimal(Some(number)) = model.get(column)
-                && number.scale() < scale
-            {
+            if let Value::Decimal(Some(number)) = model.get(column) {
                 // The column gave a decimal, so it takes one.
                 let _ = model.try_set(column, with_scale(number, scale).into());
             }
@@ -68,7 +66,35 @@ impl<E: TenantEntity> Decoder<E> {
     }
 }
 
+/// What a double can be trusted with. SeaORM reads SQLite's with one digit more, which is the double's and not the amount's:
+/// 4405200441287.23 comes back as 4405200441287.231.
+const DOUBLE_DIGITS: u128 = 1_000_000_000_000_000;
+
+/// The number in the spelling of its column. The drivers lose the scale, SQLite's of every number, PostgreSQL's of zero. A
+/// number of more digits than the column has was written past the table's check, and is shown as it is.
 fn with_scale(mut number: Decimal, scale: u32) -> Decimal {
-    number.rescale(scale);
+    if number.scale() < scale || number.mantissa().unsigned_abs() >= DOUBLE_DIGITS {
+        number.rescale(scale);
+    }
     number
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_amount_comes_back_from_a_double_in_its_column_s_spelling() {
+        let limit = 999_999_999_999_999_i64;
+        let magnitudes = (1..=15).map(|digits| 10_i64.pow(digits) - 1);
+        let steps = magnitudes.flat_map(|most| (-most..=most).step_by(usize::try_from(most / 4_999 + 1).unwrap_or(1)));
+        let known = [-440_520_044_128_723, 442_247_576_608_148, -limit, limit, -1, 0, 1, 10, 100];
+        for cents in steps.chain(known) {
+            let amount = Decimal::new(cents, 2);
+            let double: f64 = amount.to_string().parse().expect("a decimal is a double's text");
+            let read = with_scale(Decimal::try_from(double).expect("a double of 15 digits is a decimal"), 2);
+            assert_eq!(read.to_string(), amount.to_string());
+        }
+        assert_eq!(with_scale(Decimal::new(1_005, 3), 2).to_string(), "1.005", "no amount of this column");
+    }
 }
