@@ -12,8 +12,8 @@ use crate::{failure::Failure, operator, table};
 /// Migrates the application database and every data source, each once
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  cargo xtask migrate status\n  cargo xtask migrate up --app-db\n\n\
-                  Both kinds of database are migrated unless one is named. A database that fails does not keep the others\n\
-                  from being migrated.\n\n\
+                  Both kinds of database are migrated unless one is named. The application database goes first, since it\n\
+                  names the others; a data source that fails does not keep the others from being migrated.\n\n\
                   Exit status: 0 done (status: nothing pending), 1 a database failed or has pending migrations,\n\
                   2 could not run.")]
 pub(crate) struct Args {

@@ -77,8 +77,9 @@ impl MigrateReport {
     }
 }
 
-/// Migrates the databases in scope with the application's own tenant data migrator `M`. One that fails does not keep the
-/// others from being migrated; the application database goes first, since it names the others.
+/// Migrates the databases in scope with the application's own tenant data migrator `M`. The application database goes first,
+/// since it names the others: where it fails, or was never migrated and is only asked for its status, the report ends with
+/// it. A data source that fails does not keep the others from being migrated.
 ///
 /// # Errors
 /// [`Error::Store`] when the data sources could not be listed. A database's own failure is in its entry.
@@ -90,9 +91,10 @@ pub async fn migrate<M: MigratorTrait>(
     let mut databases = Vec::new();
     if scope.app_db {
         let entry = migrate_app_db(tenantry, direction).await;
-        let failed = entry.error.is_some();
+        // One that was never migrated does not name the others yet, and asking for its status does not change that.
+        let unreadable = entry.error.is_some() || (direction == Direction::Status && entry.applied.is_empty());
         databases.push(entry);
-        if failed {
+        if unreadable {
             return Ok(MigrateReport { databases });
         }
     }
