@@ -57,11 +57,11 @@ async fn after_a_cancelled_statement_nothing_more_is_done() {
     let world = World::new().await;
     let db = world.db(1);
     let transaction = db.begin().await.unwrap();
-    {
-        let mut statement = std::pin::pin!(insert(&transaction, 50, "x"));
-        // Polled once, so that the statement is on its way, and then dropped.
-        assert!(futures_util::poll!(statement.as_mut()).is_pending());
-    }
+    // One statement that takes its time, so that it is on its way when it was polled once.
+    let rows = (100..10_000).map(|id| titled(id, &format!("t{id}")));
+    let mut statement = Box::pin(transaction.insert::<documents::Entity>(rows).execute(&transaction));
+    assert!(futures_util::poll!(statement.as_mut()).is_pending());
+    drop(statement);
     assert!(matches!(insert(&transaction, 51, "y").await, Err(Error::TransactionFailed)));
     assert!(matches!(transaction.commit().await, Err(Error::TransactionFailed)));
     assert_eq!(count(&db).await, 3);
@@ -141,9 +141,11 @@ async fn the_pool_lends_no_connection_that_is_inside_a_transaction() {
         stream.try_next().await.unwrap().unwrap();
         drop(stream);
         insert(&db, 70, "a").await.expect_err("the title is taken");
-        let mut statement = Box::pin(insert(&db, 70, "fresh"));
+        let transaction = db.begin().await.unwrap();
+        let mut statement = Box::pin(insert(&transaction, 70, "fresh"));
         let _ = futures_util::poll!(statement.as_mut());
         drop(statement);
+        drop(transaction);
     }
     assert_eq!(count(&db).await, 3);
     insert(&db, 70, "fresh").await.unwrap();
