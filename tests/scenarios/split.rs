@@ -7,5 +7,6 @@ mod figures;
 mod pairs;
 mod refusals;
 mod rollback;
+mod schemas;
 mod verification;
 mod world;

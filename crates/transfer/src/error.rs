@@ -62,15 +62,17 @@ pub enum Error {
         #[source]
         source: Box<dyn error::Error + Send + Sync>,
     },
-    /// The tenant's open writers did not end in time. Nothing was changed; run it again when they have.
+    /// Open writers did not end in time. Nothing was changed; run it again when they have.
     #[error(
-        "transactions that write this tenant's rows at the {side} were still open after {waited_ms} ms; \
+        "transactions that write {whose} rows at the {side} were still open after {waited_ms} ms; \
          end them or allow more time, and run it again"
     )]
     Writers {
         /// Where.
         side: Side,
-        /// The deadline.
+        /// Whose writers: this tenant's, or any tenant's in the tables that are given the fence for the first time.
+        whose: &'static str,
+        /// How long they were waited for.
         waited_ms: u128,
     },
     /// Somebody else holds this tenant's fence.

@@ -11,6 +11,8 @@ use tenantry_realm::TenantKey;
 
 use crate::{Endpoint, Error, Side};
 
+const INSTALLING: &str = "installing the fence";
+
 /// What every reason of a transfer begins with.
 const TRANSFER: &str = "transfer: ";
 
@@ -82,7 +84,7 @@ pub(crate) async fn install(endpoint: &Endpoint, tables: &[String], deadline: Du
         statements.push(fence::attach_sql(backend, table, &endpoint.tenant_column).map_err(failed)?);
     }
     for sql in statements {
-        patiently(Side::Source, endpoint, deadline, &[sql], "installing the fence").await?;
+        patiently(Side::Source, endpoint, deadline, &[sql], INSTALLING).await?;
     }
     Ok(())
 }
@@ -144,7 +146,8 @@ async fn patiently(
                 tokio::task::yield_now().await;
             }
             Err(tenantry_connection::Error::Conflict { .. }) => {
-                return Err(Error::Writers { side, waited_ms: started.elapsed().as_millis() });
+                let whose = if doing == INSTALLING { "any tenant's" } else { "this tenant's" };
+                return Err(Error::Writers { side, whose, waited_ms: started.elapsed().as_millis() });
             }
             Err(source) => return Err(Error::database(format!("{doing} at the {side}"))(source)),
         }

@@ -17,6 +17,9 @@ use crate::{Endpoint, Error};
 
 const DOING: &str = "keeping other transfers of the tenant out";
 
+/// The server takes a moment to notice that the client of an earlier run is gone.
+const PATIENCE_MS: u32 = 1000;
+
 /// Held while a transfer runs.
 pub(crate) struct Guard(Lock);
 
@@ -32,20 +35,21 @@ impl Guard {
             Engine::Postgres => {
                 let mut transaction =
                     source.pool.begin(&Session::default(), Mode::Write).await.map_err(Error::database(DOING))?;
-                let sql = "SET LOCAL idle_in_transaction_session_timeout = 0";
-                transaction.execute_raw_sql(sql).await.map_err(Error::database(DOING))?;
+                let sql = format!(
+                    "SET LOCAL idle_in_transaction_session_timeout = 0; SET LOCAL lock_timeout = {PATIENCE_MS}"
+                );
+                transaction.execute_raw_sql(&sql).await.map_err(Error::database(DOING))?;
                 let statement = Statement::from_sql_and_values(
                     DbBackend::Postgres,
-                    "SELECT pg_try_advisory_xact_lock(hashtextextended('tenantry.transfer:' || $1, 0)) AS taken",
+                    "SELECT pg_advisory_xact_lock(hashtextextended('tenantry.transfer:' || $1, 0))::text",
                     [source.tenant.to_string().into()],
                 );
-                let row = transaction.query_one(statement).await.map_err(Error::database(DOING))?;
-                let taken =
-                    row.map(|row| row.try_get::<bool>("", "taken")).transpose().map_err(Error::answer(DOING))?;
-                if taken == Some(true) {
-                    Ok(Self(Lock::Postgres(Box::new(transaction))))
-                } else {
-                    Err(Error::Busy { tenant: source.tenant.clone() })
+                match transaction.query_one(statement).await {
+                    Ok(_) => Ok(Self(Lock::Postgres(Box::new(transaction)))),
+                    Err(tenantry_connection::Error::Conflict { .. }) => {
+                        Err(Error::Busy { tenant: source.tenant.clone() })
+                    }
+                    Err(error) => Err(Error::database(DOING)(error)),
                 }
             }
             Engine::Sqlite => {

@@ -65,7 +65,7 @@ impl Split<'_> {
         progress.step(Step::Fence);
         let reason = fence::reason("rolling back to", &self.source);
         let raised = fence::raise(Side::Target, &self.target, &reason, self.options.fence_deadline).await;
-        self.reopening_target(Step::Fence, raised).await?;
+        self.reopening_target(Step::Fence, guard, raised).await?;
 
         progress.step(Step::Verify);
         let compared = async {
@@ -73,26 +73,39 @@ impl Split<'_> {
             if !report.agrees() || !report.log_agrees() {
                 return Err(Error::WrittenSince(Box::new(report)));
             }
-            guard.check().await?;
             Ok(report)
         };
         let compared = compared.await;
-        let report = self.reopening_target(Step::Verify, compared).await?;
+        let report = self.reopening_target(Step::Verify, guard, compared).await?;
 
         progress.step(Step::CutOver);
+        let alone = guard.check().await;
+        self.reopening_target(Step::CutOver, guard, alone).await?;
         let placed = self.app_db.place(self.tenant, self.expected_epoch, &NewPlacement::default(), &self.actor).await;
         let placed = match placed {
             Ok(epoch) => Ok(epoch),
             // An answer may have been lost; the placement itself tells.
-            Err(source) => match self.position().await? {
-                Position::Single(record) => Ok(record.epoch),
-                _ => Err(Error::AppDb { doing: "changing the tenant's placement", source }),
-            },
+            Err(source) => self.doubtful_return(source).await?,
         };
-        let epoch = self.reopening_target(Step::CutOver, placed).await?;
+        let epoch = self.reopening_target(Step::CutOver, guard, placed).await?;
         self.reopen_source(progress).await?;
         let purged = self.purge(progress).await?;
         Ok(RolledBack { epoch, report: Some(report), purged })
+    }
+
+    /// The placement was not confirmed: its commit may have happened, or may still be about to. Setting the placement that was
+    /// there once more, against the same epoch, waits for it and then tells. The outer error leaves the target fenced.
+    async fn doubtful_return(&self, source: tenantry_app_db::Error) -> Result<Result<i64, Error>, Error> {
+        let failed = Error::AppDb { doing: "changing the tenant's placement", source };
+        let again = self.app_db.place(self.tenant, self.expected_epoch, &self.placement, &self.actor).await;
+        let fence = match (again, self.position().await) {
+            (_, Ok(Position::Single(record))) => return Ok(Ok(record.epoch)),
+            (Ok(_) | Err(tenantry_app_db::Error::Moved { .. }), Ok(_)) => return Ok(Err(failed)),
+            (Err(error), Ok(_)) => error.to_string(),
+            (_, Err(error)) => error.to_string(),
+        };
+        let fence = FenceAfter::Raised { reason: format!("whether the placement was changed is not known: {fence}") };
+        Err(Error::Failed { step: Step::CutOver, fence, source: Box::new(failed) })
     }
 
     /// The placement is null already: what is left of an earlier rollback, or of a split that crashed.
@@ -146,8 +159,12 @@ impl Split<'_> {
             let mut to = self.target.write().await?;
             let (structure, _) = read_structure(&self.source, &self.target, &mut from, &mut to).await?;
             from.rollback().await.map_err(Error::database("ending a snapshot"))?;
-            if to.engine() == Engine::Postgres && structure.target.rights.silences_triggers {
-                // The application's own triggers are not to react, either; every table is emptied in full.
+            let react = |pair: &crate::plan::Pair| {
+                pair.target.triggers.iter().any(|trigger| !trigger.ours && trigger.on_delete && trigger.fires)
+            };
+            if to.engine() == Engine::Postgres && structure.pairs.iter().any(react) {
+                // It silences foreign keys as well, which is why it is kept for those who need it: every table that refers
+                // to another is emptied of this tenant's rows all the same.
                 let sql = "SET LOCAL session_replication_role = replica";
                 to.execute_raw_sql(sql).await.map_err(Error::database("silencing the target's triggers"))?;
             }
@@ -181,7 +198,9 @@ impl Split<'_> {
                 if structure.target.rights.silences_triggers { trigger.fires_silenced } else { trigger.fires }
             });
             let names: Vec<String> = in_the_way.map(|trigger| quote::identifier(&trigger.name)).collect();
-            let problem = if !pair.target.access.delete {
+            let problem = if pair.target.access.filtered {
+                format!("row-level security hides rows of {} in the target from the login", pair.name)
+            } else if !pair.target.access.delete {
                 format!("the login may not delete from {} in the target", pair.name)
             } else if !names.is_empty() {
                 format!("trigger(s) {} on {} in the target would react to the deletion", names.join(", "), pair.name)
@@ -197,11 +216,15 @@ impl Split<'_> {
     }
 
     /// Lowers the target's fence when a step fails before the placement has changed: the tenant stays there and writes on.
-    async fn reopening_target<T>(&self, step: Step, done: Result<T, Error>) -> Result<T, Error> {
+    async fn reopening_target<T>(&self, step: Step, guard: &mut Guard, done: Result<T, Error>) -> Result<T, Error> {
         let source = match done {
             Ok(done) => return Ok(done),
             Err(source) => source,
         };
+        if guard.check().await.is_err() {
+            let reason = "at the target; the lock was lost, so another run may rely on it by now".to_owned();
+            return Err(Error::Failed { step, fence: FenceAfter::Raised { reason }, source: Box::new(source) });
+        }
         let fence = match fence::lower(Side::Target, &self.target, self.options.fence_deadline).await {
             Ok(()) => FenceAfter::Lowered,
             Err(error) => FenceAfter::Raised { reason: format!("it could not be lowered: {error}") },

@@ -11,7 +11,9 @@
 //! ```
 //!
 //! Where the source is the application database itself nothing is different: its own tables are not tenant tables, and the
-//! fence stands beside them. Nobody is held but this tenant, whose users go on reading throughout.
+//! fence stands beside them. Nobody is held but this tenant, whose users go on reading throughout. There is one exception: the
+//! first split of a single database puts the fence's triggers on its tables, and PostgreSQL makes a new trigger wait for
+//! every open writer of its table, and later writers wait behind it. It gives up at the deadline.
 
 use std::future::Future;
 
@@ -235,9 +237,9 @@ impl Split<'_> {
             fence::raise(Side::Source, &self.source, &reason, self.options.fence_deadline).await
         };
         // A fence that seems not raised may be: its commit may have been lost on the way back. Lowering harms nobody.
-        self.held(Step::Fence, raised).await?;
+        self.held(Step::Fence, guard, raised).await?;
 
-        let copying = self.held(Step::Copy, async {
+        let copying = self.held(Step::Copy, guard, async {
             // Again, now that nobody writes: what was fine a moment ago need not be any more.
             let plan = self.plan(position, &crate::Unwatched).await?.accepted()?;
             progress.step(Step::Copy);
@@ -245,24 +247,25 @@ impl Split<'_> {
         });
         let copied = copying.await?;
 
-        let verifying = self.held(Step::Verify, async {
+        let verifying = self.held(Step::Verify, guard, async {
             progress.step(Step::Verify);
             let report = verify(&self.source, &self.target, &self.options, progress).await?.with_copied(&copied);
-            if !report.agrees() {
-                return Err(Error::Different(Box::new(report)));
-            }
-            guard.check().await?;
-            Ok(report)
+            if report.agrees() { Ok(report) } else { Err(Error::Different(Box::new(report))) }
         });
         let report = verifying.await?;
 
         progress.step(Step::CutOver);
+        let alone = guard.check().await;
+        self.held(Step::CutOver, guard, async { alone }).await?;
         let placed = self.app_db.place(self.tenant, self.expected_epoch, &self.placement, &self.actor).await;
         let epoch = match placed {
             Ok(epoch) => epoch,
-            Err(source) => self.doubtful(source).await?,
+            Err(source) => self.doubtful(source, guard).await?,
         };
-        self.open_target().await?;
+        self.open_target().await.map_err(|source| {
+            let reason = "at the target only, by an earlier rollback; the tenant has been placed there".to_owned();
+            Error::Failed { step: Step::CutOver, fence: FenceAfter::Raised { reason }, source: Box::new(source) }
+        })?;
         Ok(Outcome::Placed { epoch, report })
     }
 
@@ -273,20 +276,25 @@ impl Split<'_> {
     }
 
     /// Runs a step while the fence is raised, and lowers it when the step fails.
-    async fn held<T>(&self, step: Step, work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    async fn held<T>(
+        &self,
+        step: Step,
+        guard: &mut Guard,
+        work: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
         match work.await {
             Ok(done) => Ok(done),
             Err(source) => {
-                let fence = self.give_up(&source).await;
+                let fence = self.give_up(guard).await;
                 Err(Error::Failed { step, fence, source: Box::new(source) })
             }
         }
     }
 
     /// Lowers the source's fence again, unless the tenant turns out to be placed elsewhere.
-    async fn give_up(&self, error: &Error) -> FenceAfter {
-        if matches!(error, Error::LockLost) {
-            return FenceAfter::Raised { reason: "another run may hold it by now".to_owned() };
+    async fn give_up(&self, guard: &mut Guard) -> FenceAfter {
+        if guard.check().await.is_err() {
+            return FenceAfter::Raised { reason: "the lock was lost, so another run may rely on it by now".to_owned() };
         }
         match self.position().await {
             Ok(Position::Single(record)) if record.epoch == self.expected_epoch => {}
@@ -312,7 +320,7 @@ impl Split<'_> {
 
     /// The placement was not confirmed. A commit whose answer was lost may have happened, or may still be about to: setting
     /// the placement that was there once more, against the same epoch, waits for it and then tells.
-    async fn doubtful(&self, source: tenantry_app_db::Error) -> Result<i64, Error> {
+    async fn doubtful(&self, source: tenantry_app_db::Error, guard: &mut Guard) -> Result<i64, Error> {
         let failed = Error::AppDb { doing: "changing the tenant's placement", source };
         let unknown =
             |error: &Error| FenceAfter::Raised { reason: format!("whether it was placed is not known: {error}") };
@@ -329,15 +337,15 @@ impl Split<'_> {
                 let again = self.app_db.place(self.tenant, self.expected_epoch, &same, &self.actor).await;
                 match (again, self.position().await) {
                     (_, Ok(Position::Target(record))) => return Ok(record.epoch),
-                    (Ok(_), Ok(Position::Single(_))) => self.give_up(&failed).await,
-                    (Err(tenantry_app_db::Error::Moved { .. }), Ok(_)) => self.give_up(&failed).await,
+                    (Ok(_), Ok(Position::Single(_))) => self.give_up(guard).await,
+                    (Err(tenantry_app_db::Error::Moved { .. }), Ok(_)) => self.give_up(guard).await,
                     (Err(source), _) => unknown(&Error::AppDb { doing: "asking once more", source }),
-                    (Ok(_), Ok(_)) => self.give_up(&failed).await,
+                    (Ok(_), Ok(_)) => self.give_up(guard).await,
                     (Ok(_), Err(error)) => unknown(&error),
                 }
             }
             Ok(Position::Target(record)) => return Ok(record.epoch),
-            Ok(Position::Elsewhere(_)) => self.give_up(&failed).await,
+            Ok(Position::Elsewhere(_)) => self.give_up(guard).await,
             Err(error) => unknown(&error),
         };
         Err(Error::Failed { step: Step::CutOver, fence, source: Box::new(failed) })

@@ -59,7 +59,7 @@ pub struct TableReport {
     pub samples: Vec<Difference>,
     /// SHA-256 over the digests of the source's rows in the order of their keys.
     pub source_digest: String,
-    /// The same of the target; equal exactly when the tables are.
+    /// The same of the target; equal exactly when the tables are. Empty where the source has no such table.
     pub target_digest: String,
 }
 
@@ -173,9 +173,7 @@ pub async fn verify(
             tables.push(compare(&structure, pair, &mut from, &mut to, options, progress).await?);
         }
     }
-    if !structure.source.tenant_tables.contains(WRITE_LOG) && structure.target.tenant_tables.contains(WRITE_LOG) {
-        tables.push(uncompared_log(&structure, target, &mut to).await?);
-    }
+    tables.extend(only_in_target(&structure, target, &mut to).await?);
     for transaction in [from, to] {
         transaction.rollback().await.map_err(Error::database("ending a snapshot"))?;
     }
@@ -213,11 +211,30 @@ fn prevents_comparison(refusal: &Refusal) -> bool {
     }
 }
 
-async fn uncompared_log(structure: &Structure, target: &Endpoint, to: &mut Transaction) -> Result<TableReport, Error> {
+/// Tenant tables that the source does not have. Whatever they hold of this tenant is extra; but a source without a write log
+/// has nothing to compare one with.
+async fn only_in_target(
+    structure: &Structure,
+    target: &Endpoint,
+    to: &mut Transaction,
+) -> Result<Vec<TableReport>, Error> {
     let catalog = catalog::read(to, &target.tenant_column).await?;
-    let from = catalog.tables.get(WRITE_LOG).map(|table| table.from.clone()).unwrap_or_default();
-    let rows = count(to, &from, &structure.target.filter()).await?;
-    Ok(TableReport { compared: false, target: rows, ..Tally::new(WRITE_LOG, true).finish() })
+    let mut reports = Vec::new();
+    for (name, table) in catalog.tables.iter().filter(|(name, _)| !structure.source.tenant_tables.contains(*name)) {
+        if !table.access.select || table.access.filtered {
+            continue;
+        }
+        let rows = count(to, &table.from, &structure.target.filter()).await?;
+        let log = name == WRITE_LOG;
+        let empty = Tally::new(name, log).finish();
+        if log {
+            reports.push(TableReport { compared: false, target: rows, ..empty });
+        } else if rows > 0 {
+            reports.push(TableReport { target: rows, extra: rows, target_digest: String::new(), ..empty });
+        }
+    }
+    reports.sort_by_key(|report| report.log);
+    Ok(reports)
 }
 
 async fn compare(

@@ -29,7 +29,7 @@ async fn a_target_that_dies_during_the_copy_places_nothing_and_a_rerun_finishes(
 
     for from in [Engine::Postgres, Engine::Sqlite] {
         let targets = Cluster::start().unwrap();
-        let world = World::on(from, Engine::Postgres, [&Cluster::shared().unwrap(), &targets]).await;
+        let world = World::with_target_on(&targets, from).await;
         let acme = tenant("acme");
         let killer = Killer(targets.clone(), Mutex::new(None));
         let error = split(&world.request(acme).await, &killer).await.unwrap_err();

@@ -161,7 +161,7 @@ async fn advance_sequences(table: &Table<'_>, to: &mut Transaction) -> Result<()
         let sql = format!(
             "SELECT CASE WHEN gap > 1000000 THEN setval({literal}, highest) \
              ELSE (SELECT max(nextval({literal})) FROM generate_series(1, gap)) END \
-             FROM (SELECT m.highest, m.highest - s.last_value AS gap FROM {sequence} AS s, \
+             FROM (SELECT m.highest, m.highest - s.last_value + (NOT s.is_called)::int AS gap FROM {sequence} AS s, \
              (SELECT max({})::bigint AS highest FROM {} WHERE {}) AS m) AS g WHERE gap > 0",
             quote::identifier(&column.name),
             target.from,
