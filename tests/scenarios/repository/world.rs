@@ -11,7 +11,8 @@ use tenantry_credential::{CredentialColumn, Keyring, Login};
 use tenantry_data_source::{DataSourceManager, ManagerOptions, TenantColumn, TenantDb};
 use tenantry_migrations::{AppDbMigrator, TenantDataMigrator, TenantDataSettings, prepare_tenant_data};
 use tenantry_realm::TenantKeyType;
-use tenantry_test_support::cluster::{Cluster, Database};
+use tenantry_test_support::cluster::{self, Cluster, Database};
+use tokio::sync::OnceCell;
 use uuid::Uuid;
 
 pub(super) struct World {
@@ -40,8 +41,20 @@ impl World {
         Self::new::<TenantDataMigrator>(None, REFERENCE).await
     }
 
+    /// On a copy of a database that was migrated once.
     pub(super) async fn postgres() -> Self {
-        Self::on(&Cluster::shared().unwrap()).await
+        static TEMPLATE: OnceCell<Database> = OnceCell::const_new();
+        let cluster = Cluster::shared().unwrap();
+        let migrated = async {
+            let database = cluster.create_database("repository").unwrap();
+            migrate::<TenantDataMigrator>(&Place::of(&database), &REFERENCE).await.close().await;
+            database
+        };
+        let template = TEMPLATE.get_or_init(|| migrated).await;
+        let database = cluster.create_database_from(template).unwrap();
+        let place = Place::of(&database);
+        let service = place.service_pool();
+        Self::over(place, service, Some(database), tempfile::tempdir().unwrap(), REFERENCE).await
     }
 
     pub(super) async fn on(cluster: &Cluster) -> Self {
@@ -50,32 +63,26 @@ impl World {
 
     pub(super) async fn new<M: MigratorTrait>(cluster: Option<&Cluster>, layout: Layout) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let engine = if cluster.is_some() { Engine::Postgres } else { Engine::Sqlite };
         let database = cluster.map(|cluster| cluster.create_database("repository").unwrap());
-        let url = match &database {
-            None => file(&directory, "data.db"),
-            Some(database) => database.url().parse().unwrap(),
+        let place = match &database {
+            None => Place { url: file(&directory, "data.db"), restricted: None, service: None },
+            Some(database) => Place::of(database),
         };
-        let login = |login: &tenantry_test_support::cluster::Login| {
-            Login::new(login.user.clone(), login.password.clone()).unwrap()
-        };
-        let [restricted, service] = [
-            database.as_ref().map(|database| login(&database.restricted)),
-            database.as_ref().map(|database| login(&database.service)),
-        ];
-        let creating = PoolOptions { create_if_missing: true, ..PoolOptions::default() };
-        let service_pool = Pool::new(&url, service.as_ref(), &creating).unwrap();
-        let connection = service_pool.migration_connection(service.as_ref()).await.unwrap();
-        let settings = TenantDataSettings {
-            restricted_role: restricted.as_ref().map(|login| login.user.clone()).unwrap_or_default(),
-            tenant_column: layout.tenant_column.to_owned(),
-            tenant_type: layout.key_type.postgres_type().to_owned(),
-        };
-        prepare_tenant_data(&connection, &settings).await.unwrap();
-        M::up(&connection, None).await.unwrap();
-        connection.close().await.unwrap();
+        let service = migrate::<M>(&place, &layout).await;
+        Self::over(place, service, database, directory, layout).await
+    }
 
-        let app_db_pool = Pool::new(&file(&directory, "app.db"), None, &creating).unwrap();
+    /// Two tenants at a place that is migrated.
+    async fn over(
+        place: Place,
+        service_pool: Pool,
+        database: Option<Database>,
+        directory: TempDir,
+        layout: Layout,
+    ) -> Self {
+        let Place { url, restricted, service } = place;
+        let engine = url.engine();
+        let app_db_pool = Pool::new(&file(&directory, "app.db"), None, &creating()).unwrap();
         let connection = app_db_pool.migration_connection(None).await.unwrap();
         AppDbMigrator::up(&connection, None).await.unwrap();
         connection.close().await.unwrap();
@@ -119,6 +126,46 @@ impl World {
         transaction.execute_raw_sql(sql).await.unwrap();
         transaction.commit().await.unwrap();
     }
+}
+
+/// A data source and its logins.
+struct Place {
+    url: DataSourceUrl,
+    restricted: Option<Login>,
+    service: Option<Login>,
+}
+
+impl Place {
+    fn of(database: &Database) -> Self {
+        let login = |login: &cluster::Login| Some(Login::new(login.user.clone(), login.password.clone()).unwrap());
+        Self {
+            url: database.url().parse().unwrap(),
+            restricted: login(&database.restricted),
+            service: login(&database.service),
+        }
+    }
+
+    fn service_pool(&self) -> Pool {
+        Pool::new(&self.url, self.service.as_ref(), &creating()).unwrap()
+    }
+}
+
+async fn migrate<M: MigratorTrait>(place: &Place, layout: &Layout) -> Pool {
+    let pool = place.service_pool();
+    let connection = pool.migration_connection(place.service.as_ref()).await.unwrap();
+    let settings = TenantDataSettings {
+        restricted_role: place.restricted.as_ref().map(|login| login.user.clone()).unwrap_or_default(),
+        tenant_column: layout.tenant_column.to_owned(),
+        tenant_type: layout.key_type.postgres_type().to_owned(),
+    };
+    prepare_tenant_data(&connection, &settings).await.unwrap();
+    M::up(&connection, None).await.unwrap();
+    connection.close().await.unwrap();
+    pool
+}
+
+fn creating() -> PoolOptions {
+    PoolOptions { create_if_missing: true, ..PoolOptions::default() }
 }
 
 fn file(directory: &TempDir, name: &str) -> DataSourceUrl {
