@@ -2,8 +2,11 @@
 //! never assumed. Knows the tenant column's name and type and no table's name.
 //!
 //! What must hold, for every table with the tenant column: row-level security enabled and forced; exactly two policies, the
-//! strict one for the restricted role and the open one for the owner; and a restricted role that owns nothing, inherits
-//! nothing that does, and cannot bypass, create, shadow or truncate; and no view that shows a tenant table as its owner.
+//! strict one for the restricted role and the open one for the owner; a restricted role that owns nothing, inherits nothing
+//! that does, and cannot bypass, create, shadow or truncate; and no way past the policies: no view, rule or function that reads
+//! a tenant table as its owner, no key and no reference across tenants.
+
+mod ways_past;
 
 use sea_orm::Statement;
 use serde::Serialize;
@@ -150,50 +153,51 @@ impl IsolationReport {
             self.find(&format!("role {role}"), "it does not exist", format!("CREATE ROLE {quoted} LOGIN"));
             return Ok(());
         };
-        let measured: [(&str, String); 7] = [
+        let measured: [(&str, String); 12] = [
             ("it is a superuser", format!("ALTER ROLE {quoted} NOSUPERUSER")),
             ("it has BYPASSRLS", format!("ALTER ROLE {quoted} NOBYPASSRLS")),
             ("it can create roles", format!("ALTER ROLE {quoted} NOCREATEROLE")),
+            ("it can replicate, which reads every row", format!("ALTER ROLE {quoted} NOREPLICATION")),
             (
                 "it owns tables of this database, or is a member of a role that does",
                 "REVOKE that role, or ALTER TABLE … OWNER TO".to_owned(),
+            ),
+            (
+                "it owns the database, a schema or a function, or is a member of a role that does",
+                "REVOKE that role, or ALTER … OWNER TO".to_owned(),
             ),
             (
                 "it is a member of a role that is a superuser or has BYPASSRLS",
                 format!("REVOKE that role FROM {quoted}"),
             ),
             (
+                "it is a member of a predefined role, or of one that replicates or creates roles",
+                format!("REVOKE that role FROM {quoted}"),
+            ),
+            (
                 "it can create temporary tables, which shadow real ones",
                 "REVOKE TEMPORARY ON DATABASE <database> FROM PUBLIC".to_owned(),
             ),
-            ("it can create objects in the schema", "REVOKE CREATE ON SCHEMA public FROM PUBLIC".to_owned()),
+            (
+                "it can create objects in the schema, or in another one, or a schema",
+                format!("REVOKE CREATE ON SCHEMA <schema> FROM {quoted}, PUBLIC, and ON DATABASE <database>"),
+            ),
+            (
+                "it can reach into schema tenantry, which tells of every tenant",
+                format!("REVOKE USAGE ON SCHEMA tenantry FROM {quoted}, PUBLIC"),
+            ),
+            (
+                "its sessions begin with a tenant, a role or silent triggers, or it may silence triggers",
+                format!(
+                    "ALTER ROLE {quoted} RESET …, ALTER DATABASE <database> RESET …, \
+                     REVOKE SET ON PARAMETER session_replication_role FROM {quoted}, PUBLIC"
+                ),
+            ),
         ];
         for (index, (problem, remedy)) in measured.into_iter().enumerate() {
             if decode(row.try_get_by_index::<bool>(index))? {
                 self.find(&format!("role {role}"), problem, remedy);
             }
-        }
-        Ok(())
-    }
-
-    /// Policies are asked for SELECT, INSERT, UPDATE and DELETE on the table itself, and for nothing else.
-    async fn measure_ways_past(&mut self, transaction: &mut Transaction, column: &TenantColumn) -> Result<(), Error> {
-        let (name, role) = (self.role.clone(), quote_identifier(&self.role));
-        let values = [column.name.as_str(), name.as_str()];
-        for row in transaction.query_all(query(TRUNCATABLE, values)).await? {
-            let table: String = decode(row.try_get_by_index(0))?;
-            let remedy = format!("REVOKE TRUNCATE ON {table} FROM {role}, PUBLIC");
-            self.find(&table, "the restricted role may truncate it, which no policy is asked for", remedy);
-        }
-        for row in transaction.query_all(query(SHOWN_BY_VIEWS, values)).await? {
-            let view: String = decode(row.try_get_by_index(0))?;
-            let is_view: bool = decode(row.try_get_by_index(1))?;
-            let remedy = if is_view {
-                format!("ALTER VIEW {view} SET (security_invoker = true)")
-            } else {
-                format!("REVOKE ALL ON {view} FROM {role}, PUBLIC")
-            };
-            self.find(&view, "it shows rows past row-level security to the restricted role", remedy);
         }
         Ok(())
     }
@@ -225,52 +229,28 @@ ORDER BY 1, 2";
 
 /// The columns stand in the order of the list in `measure_role`.
 const ROLE: &str = "
-SELECT r.rolsuper, r.rolbypassrls, r.rolcreaterole,
+SELECT r.rolsuper, r.rolbypassrls, r.rolcreaterole, r.rolreplication,
   EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f')
           AND c.relnamespace <> 'pg_catalog'::regnamespace AND pg_has_role(r.oid, c.relowner, 'MEMBER')),
-  EXISTS (SELECT FROM pg_catalog.pg_roles o WHERE o.oid <> r.oid AND (o.rolsuper OR o.rolbypassrls)
+  EXISTS (SELECT FROM pg_catalog.pg_database d WHERE d.datname = current_database() AND pg_has_role(r.oid, d.datdba, 'MEMBER'))
+  OR EXISTS (SELECT FROM pg_catalog.pg_namespace n WHERE pg_has_role(r.oid, n.nspowner, 'MEMBER'))
+  OR EXISTS (SELECT FROM pg_catalog.pg_proc p WHERE pg_has_role(r.oid, p.proowner, 'MEMBER')),
+  EXISTS (SELECT FROM pg_catalog.pg_roles o
+          WHERE o.oid <> r.oid AND (o.rolsuper OR o.rolbypassrls)
+          AND pg_has_role(r.oid, o.oid, 'MEMBER')),
+  EXISTS (SELECT FROM pg_catalog.pg_roles o
+          WHERE o.oid <> r.oid AND (o.rolname LIKE 'pg\\_%' OR o.rolreplication OR o.rolcreaterole)
           AND pg_has_role(r.oid, o.oid, 'MEMBER')),
   has_database_privilege(r.oid, current_database(), 'TEMP'),
-  has_schema_privilege(r.oid, 'public', 'CREATE')
+  has_database_privilege(r.oid, current_database(), 'CREATE')
+  OR EXISTS (SELECT FROM pg_catalog.pg_namespace n WHERE has_schema_privilege(r.oid, n.oid, 'CREATE')),
+  EXISTS (SELECT FROM pg_catalog.pg_namespace n WHERE n.nspname = 'tenantry' AND has_schema_privilege(r.oid, n.oid, 'USAGE')),
+  has_parameter_privilege(r.oid, 'session_replication_role', 'SET')
+  OR EXISTS (SELECT FROM pg_catalog.pg_db_role_setting s CROSS JOIN unnest(s.setconfig) AS setting
+             WHERE s.setrole IN (0, r.oid)
+             AND s.setdatabase IN (0, (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = current_database()))
+             AND lower(split_part(setting, '=', 1)) IN ('app.tenant_id', 'role', 'session_replication_role'))
 FROM pg_catalog.pg_roles r WHERE r.rolname = $1";
-
-/// Tenant tables that the restricted role may empty. One that owns them, or a superuser, is told of as such.
-const TRUNCATABLE: &str = "
-SELECT c.oid::regclass::text
-FROM pg_catalog.pg_class c
-JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attname = $1 AND NOT a.attisdropped
-JOIN pg_catalog.pg_roles r ON r.rolname = $2 AND NOT r.rolsuper
-WHERE c.relkind IN ('r', 'p') AND NOT pg_has_role(r.oid, c.relowner, 'MEMBER')
-  AND has_table_privilege(r.oid, c.oid, 'TRUNCATE')
-ORDER BY 1";
-
-/// What the restricted role may read and that shows a tenant table's rows as its owner sees them: views that do not run as
-/// whoever asks, however many views lie between, materialized views, and foreign tables, which have no policies.
-const SHOWN_BY_VIEWS: &str = "
-WITH RECURSIVE shown (view, relation) AS (
-  SELECT w.ev_class, d.refobjid FROM pg_catalog.pg_rewrite w
-  JOIN pg_catalog.pg_depend d ON d.classid = 'pg_catalog.pg_rewrite'::regclass AND d.objid = w.oid
-   AND d.refclassid = 'pg_catalog.pg_class'::regclass AND d.refobjid <> w.ev_class
-  UNION
-  SELECT s.view, d.refobjid FROM shown s
-  JOIN pg_catalog.pg_rewrite w ON w.ev_class = s.relation
-  JOIN pg_catalog.pg_depend d ON d.classid = 'pg_catalog.pg_rewrite'::regclass AND d.objid = w.oid
-   AND d.refclassid = 'pg_catalog.pg_class'::regclass AND d.refobjid <> w.ev_class
-), tenant_relation (oid, kind) AS (
-  SELECT c.oid, c.relkind FROM pg_catalog.pg_class c
-  JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attname = $1 AND NOT a.attisdropped
-  WHERE c.relkind IN ('r', 'p', 'f')
-)
-SELECT v.oid::regclass::text, v.relkind = 'v'
-FROM pg_catalog.pg_class v
-JOIN pg_catalog.pg_roles r ON r.rolname = $2 AND NOT r.rolsuper
-WHERE (v.oid IN (SELECT s.view FROM shown s JOIN tenant_relation t ON t.oid = s.relation)
-       OR v.oid IN (SELECT t.oid FROM tenant_relation t WHERE t.kind = 'f'))
-  AND v.relkind IN ('v', 'm', 'f') AND NOT pg_has_role(r.oid, v.relowner, 'MEMBER')
-  AND has_table_privilege(r.oid, v.oid, 'SELECT, INSERT, UPDATE, DELETE')
-  AND NOT (v.relkind = 'v' AND EXISTS (SELECT FROM pg_options_to_table(v.reloptions) o
-                                       WHERE o.option_name = 'security_invoker' AND o.option_value::boolean))
-ORDER BY 1";
 
 /// How PostgreSQL prints the strict condition back.
 fn strict_condition(column: &TenantColumn) -> String {
