@@ -30,6 +30,8 @@ pub struct Transaction {
     session_stored: bool,
     /// A statement was begun and has not succeeded: it failed, or its future was dropped midway.
     unsettled: bool,
+    /// What ran may outlast the transaction on its connection.
+    marked: bool,
 }
 
 impl Transaction {
@@ -41,7 +43,7 @@ impl Transaction {
         schema: &str,
     ) -> Result<Self, Error> {
         // In its place before the first await: a call dropped midway closes the connection.
-        let mut transaction = Self { lease: Some(lease), url, session_stored: false, unsettled: false };
+        let mut transaction = Self { lease: Some(lease), url, session_stored: false, unsettled: false, marked: false };
         match transaction.engine() {
             Engine::Postgres => transaction.execute_raw_sql(&session.postgres_begin(mode, schema)?).await?,
             Engine::Sqlite => {
@@ -148,6 +150,12 @@ impl Transaction {
         self.settle(done)
     }
 
+    /// Says that text which Tenantry did not write runs here. What it leaves on the connection (settings, session locks,
+    /// prepared statements, held cursors) is discarded after the end, before anyone else gets the connection.
+    pub fn discard_session_at_end(&mut self) {
+        self.marked = true;
+    }
+
     /// Makes the writes last and gives the connection back.
     ///
     /// # Errors
@@ -209,6 +217,10 @@ impl Transaction {
             return Err(Error::Ended);
         }
         self.execute_raw_sql(sql).await?;
+        // The transaction has ended, whatever comes of the rest. SQLite can't discard a session: its connection is closed.
+        if self.marked && (self.engine() == Engine::Sqlite || self.execute_raw_sql("DISCARD ALL").await.is_err()) {
+            return Ok(());
+        }
         // Only now is the connection known to be clean; from here on dropping it gives it back.
         self.lease.take();
         Ok(())

@@ -105,15 +105,27 @@ pub(crate) mod sealed {
 
     /// A statement that this crate answers for. Its methods would be reachable through a generic bound on [`TenantHandle`],
     /// so [`Handle`] takes nothing that anyone else could make.
-    pub struct Checked(Statement);
+    pub struct Checked {
+        statement: Statement,
+        raw: bool,
+    }
 
     impl Checked {
         pub(crate) fn new(statement: Statement) -> Self {
-            Self(statement)
+            Self { statement, raw: false }
+        }
+
+        /// Text of the application's own, which may leave something behind on its connection.
+        pub(crate) fn raw(statement: Statement) -> Self {
+            Self { statement, raw: true }
+        }
+
+        pub(crate) fn is_raw(&self) -> bool {
+            self.raw
         }
 
         pub(crate) fn into_statement(self) -> Statement {
-            self.0
+            self.statement
         }
     }
 

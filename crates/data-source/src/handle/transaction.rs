@@ -112,9 +112,18 @@ impl TenantTransaction {
                 Err(Error::RawSqlRefused { tenant: self.context.tenant_id })
             }
             (Isolation::Policy, _) | (Isolation::PredicateOnly, Access::Service) => {
-                Ok(Checked::new(Statement::from_sql_and_values(self.context.backend(), sql, values)))
+                Ok(Checked::raw(Statement::from_sql_and_values(self.context.backend(), sql, values)))
             }
         }
+    }
+
+    /// As [`Self::attempt`], for a statement that may be raw SQL.
+    async fn attempt_one(&self, statement: &Checked) -> Result<MutexGuard<'_, State>, Error> {
+        let mut state = self.attempt().await?;
+        if statement.is_raw() {
+            state.transaction.discard_session_at_end();
+        }
+        Ok(state)
     }
 
     /// The connection for one statement, marked as failed until the statement has succeeded.
@@ -138,7 +147,7 @@ impl sealed::Handle for TenantTransaction {
     }
 
     async fn query_all(&self, statement: Checked, mode: Mode) -> Result<Vec<QueryResult>, Error> {
-        let mut state = self.attempt().await?;
+        let mut state = self.attempt_one(&statement).await?;
         let rows = state.transaction.query_all(statement.into_statement()).await?;
         if mode == Mode::Write {
             self.writes.fetch_add(1, Ordering::AcqRel);
@@ -148,7 +157,7 @@ impl sealed::Handle for TenantTransaction {
     }
 
     async fn execute(&self, statement: Checked) -> Result<u64, Error> {
-        let mut state = self.attempt().await?;
+        let mut state = self.attempt_one(&statement).await?;
         let affected = state.transaction.execute(statement.into_statement()).await?;
         self.writes.fetch_add(1, Ordering::AcqRel);
         state.failed = false;
