@@ -156,7 +156,9 @@ async fn look(pool: &Pool, column: &str, id: Uuid) -> Result<Vec<TenantKey>, Err
 async fn remove(databases: &[ProbedDatabase], id: Uuid) -> Result<(), String> {
     for database in databases {
         let removed = async {
-            let mut transaction = database.pool.begin(&Session::default(), Mode::Write).await?;
+            // As a transfer, past the fence: a neighbour that is fenced may have left a row of a killed run.
+            let session = Session { transfer: true, ..Session::default() };
+            let mut transaction = database.pool.begin(&session, Mode::Write).await?;
             if has_table(&mut transaction).await? {
                 let sql = format!("DELETE FROM {PROBE_TABLE} WHERE id = $1 OR created_at < $2");
                 // A run that was killed left its row; an hour is longer than any run takes.
