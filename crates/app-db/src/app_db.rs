@@ -71,6 +71,11 @@ pub(crate) struct Guarded<'db> {
 }
 
 impl Guarded<'_> {
+    /// The application database's own URL.
+    pub(crate) fn url(&self) -> &DataSourceUrl {
+        self.transaction.url()
+    }
+
     pub(crate) fn engine(&self) -> Engine {
         self.transaction.engine()
     }

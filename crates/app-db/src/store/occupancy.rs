@@ -87,13 +87,17 @@ pub(super) async fn admit_key(
     if let Ok(id) = Uuid::parse_str(&own) {
         candidates = candidates.add(tenants::Column::Id.eq(id));
     }
-    let statement = tenants_on(&BTreeSet::from([address(url).to_owned()]))
-        .and_where(tenants::Column::Id.ne(tenant))
-        .cond_where(candidates)
-        .take();
+    let mut there = anywhere(&BTreeSet::from([address(url).to_owned()]));
+    // The rows of tenants without a data source are in the application database, under their own ids, while a single
+    // database is being split.
+    if address(url) == address(write.url().as_str()) {
+        there = there.add(tenants::Column::DataSourceUrl.is_null());
+    }
+    let statement = tenants_where(there).and_where(tenants::Column::Id.ne(tenant)).cond_where(candidates).take();
     for row in write.rows(table_of::<tenants::Entity>(), &statement).await? {
         let other = Occupant::read(&row)?;
-        let key = other.tenant_id_in_data_source.unwrap_or_else(|| other.id.to_string());
+        let mapped = other.tenant_id_in_data_source.filter(|_| other.data_source_url.is_some());
+        let key = mapped.unwrap_or_else(|| other.id.to_string());
         if same_key(&own, &key) {
             return Err(Error::KeyTaken { url: url.to_owned(), key: own, holder: other.id });
         }
@@ -105,6 +109,7 @@ pub(super) async fn admit_key(
 #[derive(FromQueryResult)]
 struct Occupant {
     id: Uuid,
+    data_source_url: Option<String>,
     tenant_id_in_data_source: Option<String>,
 }
 
@@ -150,13 +155,18 @@ fn addresses(sources: &[data_sources::Model], url: &str) -> BTreeSet<String> {
 }
 
 fn tenants_on(addresses: &BTreeSet<String>) -> SelectStatement {
-    let anywhere = addresses
-        .iter()
-        .fold(Condition::any(), |any, address| any.add(at_address(tenants::Column::DataSourceUrl, address)));
+    tenants_where(anywhere(addresses))
+}
+
+fn anywhere(addresses: &BTreeSet<String>) -> Condition {
+    addresses.iter().fold(Condition::any(), |any, address| any.add(at_address(tenants::Column::DataSourceUrl, address)))
+}
+
+fn tenants_where(condition: Condition) -> SelectStatement {
     Query::select()
-        .columns([tenants::Column::Id, tenants::Column::TenantIdInDataSource])
+        .columns([tenants::Column::Id, tenants::Column::DataSourceUrl, tenants::Column::TenantIdInDataSource])
         .from(tenants::Entity)
-        .cond_where(anywhere)
+        .cond_where(condition)
         .order_by(tenants::Column::Id, Order::Asc)
         .take()
 }

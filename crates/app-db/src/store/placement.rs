@@ -187,7 +187,12 @@ impl NewPlacement {
     /// What only the database can tell: whether the data source may hold this tenant. Holds off other placements on the
     /// same database until the transaction ends.
     pub(super) async fn admit(&self, write: &mut Guarded<'_>, tenant: Uuid) -> Result<(), Error> {
-        let Some(url) = self.url.as_ref().map(DataSourceUrl::as_str) else { return Ok(()) };
+        let Some(url) = self.url.as_ref().map(DataSourceUrl::as_str) else {
+            // Without a data source its rows are in the application database, if anywhere, under its own id.
+            let url = write.url().clone();
+            occupancy::lock(write, &[url.as_str()]).await?;
+            return occupancy::admit_key(write, tenant, None, url.as_str()).await;
+        };
         occupancy::lock(write, &[url]).await?;
         occupancy::admit_tenant(write, tenant, url).await?;
         occupancy::admit_key(write, tenant, self.tenant_id_in_data_source.as_deref(), url).await
