@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
 
 mod app_db;
+mod attacks;
 mod compile_fail;
 mod connection;
 mod isolation;
