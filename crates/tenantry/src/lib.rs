@@ -25,6 +25,7 @@ use std::sync::Arc;
 use tenantry_app_db::AppDb;
 use tenantry_connection::{Actor, Pool, PoolOptions};
 use tenantry_data_source::{DataSourceManager, ManagerOptions, RouteError, TenantColumn, TenantDb};
+use tenantry_realm::AppEntity;
 use uuid::Uuid;
 
 pub use error::Error;
@@ -53,17 +54,33 @@ struct Parts {
     manager: DataSourceManager,
 }
 
-impl Tenantry {
+/// Puts [`Tenantry`] together where an application has more to say than its settings.
+#[must_use]
+#[derive(Debug)]
+pub struct TenantryBuilder {
+    settings: Settings,
+    admissions: Vec<fn(AppDb) -> AppDb>,
+}
+
+impl TenantryBuilder {
+    /// Admits a table of the application's own to the application database, beside tenants, users, audit log and data
+    /// sources. Its entity is declared with [`app_entity!`].
+    pub fn admit<E: AppEntity>(mut self) -> Self {
+        self.admissions.push(AppDb::admit::<E>);
+        self
+    }
+
     /// Puts the parts together. Connects nothing; must be called within a Tokio runtime.
     ///
     /// # Errors
     /// [`Error::ApplicationDatabase`] when the settings give no usable way to the application database.
-    pub fn connect(settings: Settings) -> Result<Self, Error> {
+    pub fn build(self) -> Result<Tenantry, Error> {
+        let Self { settings, admissions } = self;
         let application = &settings.application_database;
         let options = PoolOptions { create_if_missing: false, ..pool_options(&settings) };
         let app_db_pool = Pool::new(&application.url, application.login.as_ref(), &options)
             .map_err(|source| Error::ApplicationDatabase { source })?;
-        let app_db = AppDb::new(app_db_pool.clone());
+        let app_db = admissions.into_iter().fold(AppDb::new(app_db_pool.clone()), |app_db, admit| admit(app_db));
         let manager = DataSourceManager::new(
             app_db.clone(),
             app_db_pool.clone(),
@@ -79,7 +96,22 @@ impl Tenantry {
                 fallback_to_application_database: settings.fallback_to_application_database,
             },
         );
-        Ok(Self { parts: Arc::new(Parts { settings, app_db, app_db_pool, manager }) })
+        Ok(Tenantry { parts: Arc::new(Parts { settings, app_db, app_db_pool, manager }) })
+    }
+}
+
+impl Tenantry {
+    /// A builder over the given settings.
+    pub fn builder(settings: Settings) -> TenantryBuilder {
+        TenantryBuilder { settings, admissions: Vec::new() }
+    }
+
+    /// Puts the parts together from the settings alone. Connects nothing; must be called within a Tokio runtime.
+    ///
+    /// # Errors
+    /// As [`TenantryBuilder::build`].
+    pub fn connect(settings: Settings) -> Result<Self, Error> {
+        Self::builder(settings).build()
     }
 
     /// A restricted handle on the tenant's rows: what a request gets.
@@ -142,3 +174,8 @@ fn pool_options(settings: &Settings) -> PoolOptions {
         ..PoolOptions::default()
     }
 }
+
+/// The README's example compiles, or this does not.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;
