@@ -149,6 +149,7 @@ impl World {
         place: Option<&Place>,
     ) -> Result<tenants::Model, tenantry::Error> {
         let request = NewTenantRequest {
+            tenant_id_in_data_source: None,
             name: format!("{subdomain} Inc."),
             subdomain: subdomain.to_owned(),
             plan: Plan::Starter,

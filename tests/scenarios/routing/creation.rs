@@ -124,6 +124,7 @@ impl MigratorTrait for Broken {
 
 async fn a_migration_that_fails_leaves_nothing(world: World) {
     let request = NewTenantRequest {
+        tenant_id_in_data_source: None,
         name: "Acme".to_owned(),
         subdomain: "acme".to_owned(),
         plan: Plan::Starter,

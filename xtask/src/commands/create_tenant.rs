@@ -33,6 +33,9 @@ pub(crate) struct Args {
     /// Where its rows go, instead of the default data source
     #[arg(long, value_name = "URL")]
     data_source: Option<String>,
+    /// Its id in the data source where that is not its own: needed where the tenant column is a bigint
+    #[arg(long, value_name = "ID")]
+    tenant_id_in_data_source: Option<String>,
     /// Print the tenant as JSON
     #[arg(long)]
     json: bool,
@@ -63,7 +66,13 @@ pub(crate) async fn run(args: Args) -> Result<Outcome, Failure> {
         PlanName::Professional => Plan::Professional,
         PlanName::Enterprise => Plan::Enterprise,
     };
-    let request = NewTenantRequest { name: args.name, subdomain: args.subdomain, plan, data_source };
+    let request = NewTenantRequest {
+        name: args.name,
+        subdomain: args.subdomain,
+        plan,
+        tenant_id_in_data_source: args.tenant_id_in_data_source,
+        data_source,
+    };
     operator::with_tenantry(async |tenantry| {
         let actor = operator::actor("create-tenant");
         let tenant = operations::create_tenant::<TenantDataMigrator>(tenantry, request, &actor).await?;

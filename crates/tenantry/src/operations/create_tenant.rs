@@ -9,6 +9,7 @@ use tenantry_app_db::{
 use tenantry_connection::{Actor, DataSourceUrl, Engine, Mode, Session};
 use tenantry_credential::{CredentialColumn, Login};
 use tenantry_data_source::{IsolationReport, TenantColumn};
+use tenantry_realm::TenantKey;
 use uuid::Uuid;
 
 use super::{
@@ -26,6 +27,8 @@ pub struct NewTenantRequest {
     pub subdomain: String,
     /// Its plan.
     pub plan: Plan,
+    /// Its id in the data source where that is not its own: needed where the tenant column is a bigint.
+    pub tenant_id_in_data_source: Option<String>,
     /// Where its rows go; the default data source where none is given.
     pub data_source: Option<(DataSourceUrl, Option<Logins>)>,
 }
@@ -52,6 +55,10 @@ pub async fn create_tenant<M: MigratorTrait>(
     actor: &Actor,
 ) -> Result<tenants::Model, Error> {
     let id = Uuid::new_v4();
+    // A tenant whose id does not fit the tenant column could be created and never be routed.
+    let own = id.to_string();
+    let mapped = request.tenant_id_in_data_source.as_deref().unwrap_or(&own);
+    TenantKey::parse(tenantry.settings().tenant_key_type, mapped)?;
     let (url, logins, region) = match request.data_source {
         Some((url, logins)) => (url, logins, None),
         None => default_data_source(tenantry, id)?,
