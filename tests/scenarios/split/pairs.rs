@@ -135,7 +135,7 @@ async fn assert_contents(target: &Db, tenant: &SampleTenant, id: Uuid) {
             let cells = found.remove(&expected[0]).unwrap_or_default();
             for (column, (expected, cell)) in table.columns.iter().zip(expected.iter().zip(&cells)) {
                 let cell = match column.kind {
-                    Kind::Json => cell.as_deref().map(|text| json(text)),
+                    Kind::Json => cell.as_deref().map(json),
                     _ => cell.clone(),
                 };
                 assert_eq!(&cell, expected, "{}.{}", table.name, column.name);

@@ -66,9 +66,8 @@ async fn everything_that_does_not_fit_is_refused_at_once() {
         source.execute(&stolen).await.unwrap();
 
         let found = refusals(&world.request(acme).await).await;
-        let has = |expected: &dyn Fn(&Refusal) -> bool| {
-            assert!(found.iter().any(|refusal| expected(refusal)), "{from} to {to}: {found:#?}")
-        };
+        let has =
+            |expected: &dyn Fn(&Refusal) -> bool| assert!(found.iter().any(expected), "{from} to {to}: {found:#?}");
         has(&|refusal| matches!(refusal, Refusal::TableMissing { table } if table == "invoices"));
         has(
             &|refusal| matches!(refusal, Refusal::Unscoped { table, references } if table == "lead_scores" && references == "leads"),
