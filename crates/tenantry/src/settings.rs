@@ -1,6 +1,6 @@
 //! What the operator decides: where the databases are, which keys seal, how long things are kept.
 //!
-//! Settings come from the environment and from an optional TOML file ([`reference`] lists all of them); the environment
+//! Settings come from the environment and from an optional TOML file ([`mod@reference`] lists all of them); the environment
 //! wins. A `.env` file is not read: `set -a; . ./.env; set +a` puts it into the environment. Everything that is wrong is
 //! reported at once, with the setting's name, what was found and what is expected, and never with a secret.
 //!

@@ -1,7 +1,7 @@
 //! The canonical text of a value: one text for one meaning, whichever engine stores it.
 //!
 //! Digests are made of these texts, and between the engines rows travel as them. A text is read from PostgreSQL's output
-//! (with the session settings of [`POSTGRES_SETTINGS`]) or from what SQLite stores, and written back to either.
+//! (with the session settings of `POSTGRES_SETTINGS`) or from what SQLite stores, and written back to either.
 //!
 //! This module knows no connection, no table and no tenant.
 

@@ -97,7 +97,7 @@ impl SplitReport {
 /// Splits the given tenants off, one after the other, and goes on past one tenant's failure. `M` is the application's tenant
 /// data migrator.
 ///
-/// Cancel-safe as [`tenantry_transfer::split`] is: run again, it continues.
+/// Cancel-safe as [`tenantry_transfer::split()`] is: run again, it continues.
 ///
 /// # Errors
 /// [`Error::Store`] when the tenants could not be read. A tenant's own failure is in its entry.

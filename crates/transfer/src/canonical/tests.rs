@@ -1,3 +1,5 @@
+//! Canonical text over whole ranges of values, on both engines.
+
 #![expect(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
 
 use proptest::prelude::*;
