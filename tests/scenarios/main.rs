@@ -5,6 +5,7 @@ mod app_db;
 mod attacks;
 mod compile_fail;
 mod connection;
+mod documents;
 mod isolation;
 mod operations;
 mod repository;
