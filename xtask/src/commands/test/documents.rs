@@ -1,8 +1,8 @@
 //! The commands in the documents, run as they stand: each document's `sh` blocks are one script, run by one shell in the
 //! root of the tree with no setting in its environment but those it makes itself.
 //!
-//! A block for reading only has the info string `sh no-run`. The page about splitting a database is run by a scenario of its
-//! own, which builds the database that it speaks of.
+//! A block for reading only has the info string `sh no-run`. The pages about splitting a database and about going back are run
+//! by a scenario of their own, which builds the database that they speak of.
 
 use std::process::Command;
 
@@ -11,7 +11,7 @@ use tenantry::settings::reference::SETTINGS;
 use crate::{failure::Failure, workspace::Workspace};
 
 /// Run by a scenario test.
-const BY_SCENARIO: [&str; 1] = ["docs/splitting-a-single-database.md"];
+const BY_SCENARIO: [&str; 2] = ["docs/splitting-a-single-database.md", "docs/rollback.md"];
 /// Never run from a document: this is it.
 const ITSELF: &str = "cargo xtask test";
 
@@ -37,6 +37,14 @@ pub(super) fn scripts(workspace: &Workspace) -> Result<Vec<Command>, Failure> {
 pub(super) fn without_settings(command: &mut Command) {
     for setting in SETTINGS {
         command.env_remove(setting.variable);
+    }
+    // What cargo told this program about its own package is not for another cargo: build scripts that ask for it (ring's does)
+    // would run anew in each of the two, and half of the tree would be built with them.
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
+            command.env_remove(&name);
+        }
     }
 }
 
