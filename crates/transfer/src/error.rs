@@ -120,7 +120,7 @@ pub enum Error {
     #[error("source and target differ: {}", .0.summary())]
     Different(Box<Report>),
     /// Rolling back would lose what was written since the cutover.
-    #[error("rows were written to the target since the cutover, so going back would lose them: {}", .0.summary())]
+    #[error("rows were written to the target since the cutover, so going back would lose them: {}", written(.0))]
     WrittenSince(Box<Report>),
     /// The tenant is not in the data source that a rollback would leave.
     #[error("tenant {tenant} is at {placed}, not at {target}; there is nothing to roll back")]
@@ -219,4 +219,13 @@ impl Error {
 
 fn refusals(plan: &Plan) -> String {
     plan.refusals.iter().map(|refusal| format!("\n  - {refusal}")).collect()
+}
+
+/// What was written. Rows that are equal again leave their trace in the write log only.
+fn written(report: &Report) -> String {
+    if !report.agrees() {
+        return report.summary();
+    }
+    let entries: u64 = report.tables.iter().filter(|table| table.log).map(|table| table.target).sum();
+    format!("no row differs, but the write log has {entries} of its writes")
 }

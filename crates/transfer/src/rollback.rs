@@ -63,6 +63,12 @@ impl Split<'_> {
     async fn leave(&self, guard: &mut Guard, progress: &dyn Progress) -> Result<RolledBack, Error> {
         self.purgeable().await?;
         progress.step(Step::Fence);
+        let mut snapshot = self.target.snapshot().await?;
+        let state = fence::state(&mut snapshot, &self.target.tenant).await?;
+        snapshot.rollback().await.map_err(Error::database("ending a snapshot"))?;
+        if let Some(reason) = state.filter(|reason| !fence::is_transfers(reason)) {
+            return Err(Error::Fenced { side: Side::Target, reason });
+        }
         let reason = fence::reason("rolling back to", &self.source);
         let raised = fence::raise(Side::Target, &self.target, &reason, self.options.fence_deadline).await;
         self.reopening_target(Step::Fence, guard, raised).await?;
