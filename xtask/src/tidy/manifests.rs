@@ -13,14 +13,11 @@ const ALLOWED: [(&str, &[&str]); 13] = [
     ("tenantry-credential", &[]),
     ("tenantry-connection", &["tenantry-credential"]),
     ("tenantry-migrations", &[]),
-    ("tenantry-app-db", &["tenantry-realm", "tenantry-credential", "tenantry-connection"]),
+    ("tenantry-app-db", &["tenantry-realm", "tenantry-connection"]),
     ("tenantry-data-source", &["tenantry-realm", "tenantry-credential", "tenantry-connection", "tenantry-app-db"]),
     ("tenantry-repository", &["tenantry-realm", "tenantry-data-source"]),
     ("tenantry-entities", &["tenantry-realm"]),
-    (
-        "tenantry-transfer",
-        &["tenantry-realm", "tenantry-credential", "tenantry-connection", "tenantry-app-db", "tenantry-migrations"],
-    ),
+    ("tenantry-transfer", &["tenantry-realm", "tenantry-connection", "tenantry-app-db", "tenantry-migrations"]),
     (
         "tenantry",
         &[
