@@ -161,7 +161,12 @@ fn report_text(report: &Report) -> String {
         .tables
         .iter()
         .map(|table| {
-            let counts = [table.copied, table.already_there, table.missing, table.extra, table.different];
+            // Where nothing was copied just before, what both sides hold alike was there already.
+            let there = match table.copied + table.already_there {
+                0 => table.target.saturating_sub(table.extra + table.different),
+                _ => table.already_there,
+            };
+            let counts = [table.copied, there, table.missing, table.extra, table.different];
             let [copied, already_there, missing, extra, different] = counts.map(|count| count.to_string());
             let name = if table.log { format!("{} (log)", table.table) } else { table.table.clone() };
             [name, table.source.to_string(), copied, already_there, missing, extra, different]
