@@ -67,3 +67,27 @@ async fn a_status_changes_nothing() {
         world.count(&world.shared(), "SELECT count(*) FROM pg_class WHERE relnamespace = 'public'::regnamespace").await;
     assert_eq!(relations, 0);
 }
+
+/// A data source with many tenants was unreachable for every operation as soon as the first one's credential was damaged.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_tenants_damaged_credential_does_not_close_the_data_source() {
+    let world = World::postgres().await;
+    let (first, second) = (world.tenant("first").await, world.tenant("second").await);
+    // Each in turn, since which of them is asked first is not promised.
+    for damaged in [&first, &second] {
+        let app = &world.databases[0];
+        let copy = "UPDATE tenants SET data_source_service_key = (SELECT t.data_source_service_key FROM tenants t \
+                    WHERE t.id <> tenants.id AND t.subdomain IN ('first', 'second'))";
+        let before =
+            app.psql(&app.service, &format!("SELECT data_source_service_key FROM tenants WHERE id = '{}'", damaged.id));
+        app.psql(&app.service, &format!("{copy} WHERE id = '{}'", damaged.id)).unwrap();
+        let scope = MigrateScope { app_db: false, data_sources: true };
+        let fresh = world.restarted(|_| {});
+        let report = migrate::<TenantDataMigrator>(&fresh, scope, Direction::Status).await.unwrap();
+        assert!(report.is_complete(), "{report:#?}");
+        let sealed = before.unwrap();
+        let mend =
+            format!("UPDATE tenants SET data_source_service_key = '{}' WHERE id = '{}'", sealed.trim(), damaged.id);
+        app.psql(&app.service, &mend).unwrap();
+    }
+}

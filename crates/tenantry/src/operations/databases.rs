@@ -45,7 +45,7 @@ pub async fn find_tenant(tenantry: &Tenantry, name: &str) -> Result<tenants::Mod
     found.ok_or_else(|| Error::UnknownTenant(name.to_owned()))
 }
 
-/// The service login of a data source: that of a tenant there, else the default one where the URL is the default.
+/// The service login of a data source: that of the first tenant there whose credential opens, else the default one where the URL is the default.
 pub(crate) async fn service_login(tenantry: &Tenantry, source: &DataSourceInUse) -> Result<Option<Login>, Error> {
     login(tenantry, source, CredentialColumn::Service).await
 }
@@ -60,12 +60,21 @@ async fn login(
     source: &DataSourceInUse,
     column: CredentialColumn,
 ) -> Result<Option<Login>, Error> {
-    if let Some(tenant) = source.tenants.first() {
+    // One tenant's damaged credential must not make a source unreachable that its neighbours still open.
+    let mut failure = None;
+    for tenant in &source.tenants {
         let manager = tenantry.manager();
-        return Ok(match column {
-            CredentialColumn::Anon => manager.restricted_login(*tenant).await?,
-            CredentialColumn::Service => manager.service_login(*tenant).await?,
-        });
+        let login = match column {
+            CredentialColumn::Anon => manager.restricted_login(*tenant).await,
+            CredentialColumn::Service => manager.service_login(*tenant).await,
+        };
+        match login {
+            Ok(login) => return Ok(login),
+            Err(error) => failure = failure.or(Some(error)),
+        }
+    }
+    if let Some(error) = failure {
+        return Err(error.into());
     }
     let default = tenantry.settings().default_data_source.as_ref();
     Ok(default.and_then(|default| default.logins.as_ref()).map(|logins| match column {
