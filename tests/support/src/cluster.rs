@@ -13,26 +13,21 @@
 //! All calls block (the longest, [`Cluster::start`], for about half a second). This module knows no table and no
 //! migration. Unix only.
 
-mod account;
 mod binaries;
 mod database;
 mod server;
 #[cfg(test)]
 mod tests;
 
-use std::io;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 pub use self::binaries::ensure_server_binaries;
 pub use self::database::{Database, Login};
 use self::server::{Files, Server};
-
-/// The address every cluster listens on, besides its socket.
-pub const HOST: &str = "127.0.0.1";
+pub use crate::machine::HOST;
+use crate::machine::{MachineError, command, lock, on_free_port, run_with_input};
 
 /// How text is ordered and folded in a cluster's databases.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
@@ -86,30 +81,22 @@ impl Cluster {
     /// As [`Cluster::start`].
     pub fn start_with(options: &ClusterOptions) -> Result<Self, ClusterError> {
         let (files, superuser) = Files::create(&options.locale)?;
-        // The port was free when it was chosen; another process may take it before the server does.
-        for attempt in 0.. {
-            let port = free_port()?;
-            match Server::start(&files, port, &options.settings) {
-                Ok(server) => {
-                    return Ok(Self {
-                        inner: Arc::new(Inner {
-                            files,
-                            port,
-                            superuser,
-                            settings: options.settings.clone(),
-                            server: Mutex::new(Some(server)),
-                            databases: AtomicU32::new(0),
-                        }),
-                    });
-                }
-                Err(_) if attempt < 5 && TcpListener::bind((HOST, port)).is_err() => {}
-                Err(error) => {
-                    files.remove();
-                    return Err(error);
-                }
+        match on_free_port(|port| Server::start(&files, port, &options.settings)) {
+            Ok((port, server)) => Ok(Self {
+                inner: Arc::new(Inner {
+                    files,
+                    port,
+                    superuser,
+                    settings: options.settings.clone(),
+                    server: Mutex::new(Some(server)),
+                    databases: AtomicU32::new(0),
+                }),
+            }),
+            Err(error) => {
+                files.directory.remove();
+                Err(error)
             }
         }
-        unreachable!("the loop ends by returning")
     }
 
     /// The one cluster of this process, started by whoever asks first. It stops when the process ends.
@@ -150,7 +137,7 @@ impl Cluster {
 
     /// The private directory: `data`, `log` and the socket are in it.
     pub fn directory(&self) -> &Path {
-        &self.inner.files.directory
+        &self.inner.files.directory.path
     }
 
     /// The folder of the server's programs.
@@ -177,7 +164,7 @@ impl Cluster {
     /// when it is gone. Does nothing when it is already down.
     ///
     /// # Errors
-    /// [`ClusterError::Run`] when the signal could not be sent.
+    /// [`ClusterError::Machine`] when the signal could not be sent.
     pub fn crash(&self) -> Result<(), ClusterError> {
         match lock(&self.inner.server).take() {
             Some(server) => server.crash(&self.inner.files),
@@ -201,25 +188,42 @@ impl Cluster {
         self.inner.databases.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// Runs SQL with psql over TCP and returns its unaligned output without headers.
-    fn psql(&self, database: &str, login: &Login, sql: &str) -> Result<String, ClusterError> {
-        let mut psql = command(&self.inner.files.binaries.psql);
-        psql.args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-v", "VERBOSITY=verbose", "-f", "-"])
-            .args(["-h", HOST, "-p", &self.inner.port.to_string(), "-U", &login.user, "-d", database])
-            .env("PGPASSWORD", &login.password)
-            .env("PGCLIENTENCODING", "UTF8");
-        let output = server::run_with_input(psql, sql)?;
-        if output.status.success() {
-            return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
-        }
-        let message = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-        Err(ClusterError::Psql {
-            user: login.user.clone(),
-            database: database.to_owned(),
-            sqlstate: sqlstate(&message),
-            output: message,
-        })
+    /// psql; where its package is not the server's, it is elsewhere than [`Cluster::bindir`].
+    pub(crate) fn psql_program(&self) -> &Path {
+        &self.inner.files.binaries.psql
     }
+
+    fn psql(&self, database: &str, login: &Login, sql: &str) -> Result<String, ClusterError> {
+        psql(self.psql_program(), self.port(), database, login, &["-A", "-t"], sql)
+    }
+}
+
+/// Runs SQL with psql over TCP and returns what it prints in the format that the arguments ask for.
+pub(crate) fn psql(
+    program: &Path,
+    port: u16,
+    database: &str,
+    login: &Login,
+    format: &[&str],
+    sql: &str,
+) -> Result<String, ClusterError> {
+    let mut psql = command(program);
+    psql.args(["-X", "-q", "-v", "ON_ERROR_STOP=1", "-v", "VERBOSITY=verbose", "-f", "-"])
+        .args(format)
+        .args(["-h", HOST, "-p", &port.to_string(), "-U", &login.user, "-d", database])
+        .env("PGPASSWORD", &login.password)
+        .env("PGCLIENTENCODING", "UTF8");
+    let output = run_with_input(psql, sql)?;
+    if output.status.success() {
+        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+    }
+    let message = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+    Err(ClusterError::Psql {
+        user: login.user.clone(),
+        database: database.to_owned(),
+        sqlstate: sqlstate(&message),
+        output: message,
+    })
 }
 
 impl Drop for Inner {
@@ -228,7 +232,7 @@ impl Drop for Inner {
         match server {
             Some(server) => drop(server),
             // It crashed and was not restarted, so there is no watchdog that would remove the directory.
-            None => self.files.remove(),
+            None => self.files.directory.remove(),
         }
     }
 }
@@ -252,43 +256,9 @@ pub enum ClusterError {
         /// What is wrong with them.
         reason: String,
     },
-    /// The package manager failed.
-    #[error("`{command}` failed ({status}); run it by hand and read its output")]
-    Install {
-        /// The command.
-        command: String,
-        /// How it ended.
-        status: String,
-    },
-    /// PostgreSQL refuses to run as root, and there is no other user to run it as.
-    #[error(
-        "PostgreSQL does not run as root and there is neither a user `postgres` nor `nobody`; run as an ordinary user"
-    )]
-    NoAccount,
-    /// A file or directory of the cluster could not be made.
-    #[error("cannot prepare {}", path.display())]
-    Prepare {
-        /// The path.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// A program could not be run.
-    #[error("cannot run {program}")]
-    Run {
-        /// The program.
-        program: String,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// A program ran and failed.
-    #[error("{program} failed:\n{output}")]
-    Failed {
-        /// The program.
-        program: String,
-        /// What it printed.
-        output: String,
-    },
+    /// This machine lacks or refuses something.
+    #[error(transparent)]
+    Machine(#[from] MachineError),
     /// The server ended, or was not ready in time.
     #[error("the PostgreSQL server in {} {what}; its log ends:\n{log}", directory.display())]
     NotReady {
@@ -323,32 +293,9 @@ impl ClusterError {
     }
 }
 
-fn free_port() -> Result<u16, ClusterError> {
-    TcpListener::bind((HOST, 0))
-        .and_then(|listener| listener.local_addr())
-        .map(|address| address.port())
-        .map_err(|source| ClusterError::Prepare { path: HOST.into(), source })
-}
-
-/// A command that no `PG…` variable of the caller's environment can divert to another server.
-fn command(program: &Path) -> Command {
-    let mut command = Command::new(program);
-    for (name, _) in std::env::vars_os() {
-        if name.as_encoded_bytes().starts_with(b"PG") {
-            command.env_remove(name);
-        }
-    }
-    command.env("LC_ALL", "C").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    command
-}
-
 /// psql's verbose form is `…ERROR:  42501: permission denied…`.
 fn sqlstate(message: &str) -> Option<String> {
     let (_, rest) = message.split_once("ERROR:  ")?;
     let (code, _) = rest.split_once(':')?;
     (code.len() == 5).then(|| code.to_owned())
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -4,4 +4,7 @@
 //! This crate knows no tenant routing, no credential and no entity: what it builds is what an operator would bring.
 
 pub mod cluster;
+mod machine;
 pub mod sample;
+
+pub use self::machine::MachineError;

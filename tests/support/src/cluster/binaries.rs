@@ -3,9 +3,9 @@
 use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
-use super::{ClusterError, command};
+use super::ClusterError;
+use crate::machine::{MachineError, Package, command, on_path};
 
 const OLDEST_MAJOR_VERSION: u32 = 15;
 
@@ -22,15 +22,14 @@ const USUAL_FOLDERS: [&str; 9] = [
     "/usr/local/bin",
 ];
 
-/// Package managers and the command that installs a server with each.
-const PACKAGE_MANAGERS: [(&str, &str); 6] = [
+pub(super) const POSTGRESQL: Package = Package([
     ("apt-get", "apt-get update && apt-get install -y --no-install-recommends postgresql"),
     ("dnf", "dnf install -y postgresql-server"),
     ("zypper", "zypper install -y postgresql-server"),
     ("apk", "apk add postgresql"),
     ("pacman", "pacman -S --noconfirm postgresql"),
     ("brew", "brew install postgresql@17"),
-];
+]);
 
 /// Where the programs are.
 #[derive(Debug, Clone)]
@@ -56,7 +55,7 @@ impl Binaries {
         }
         // The first of equals wins: `max_by_key` would take the last, a link in /usr/local/bin.
         usable.into_iter().rev().max_by_key(|binaries| binaries.major_version).ok_or_else(|| {
-            unusable.unwrap_or_else(|| ClusterError::NoServerBinaries { command: install_command(on_path) })
+            unusable.unwrap_or_else(|| ClusterError::NoServerBinaries { command: POSTGRESQL.install_command(on_path) })
         })
     }
 
@@ -69,7 +68,7 @@ impl Binaries {
         let psql = Some(bindir.join("psql")).filter(|psql| psql.exists()).or_else(|| on_path("psql"));
         let psql = psql.ok_or_else(|| unusable("`psql` is neither there nor on the PATH".to_owned()))?;
         let version = command(&bindir.join("postgres")).arg("--version").output();
-        let version = version.map_err(|source| ClusterError::Run { program: "postgres --version".into(), source })?;
+        let version = version.map_err(|source| MachineError::Run { program: "postgres --version".into(), source })?;
         let version = String::from_utf8_lossy(&version.stdout).trim().to_owned();
         match major_version(&version) {
             Some(major_version) if major_version >= OLDEST_MAJOR_VERSION => Ok(Self { bindir, psql, major_version }),
@@ -83,36 +82,17 @@ impl Binaries {
 ///
 /// # Errors
 /// [`ClusterError::NoServerBinaries`] with the one command to run when it may not or cannot install,
-/// [`ClusterError::Install`] when the package manager failed, [`ClusterError::Unusable`] for a wrong `PG_BIN`.
+/// [`ClusterError::Machine`] when the package manager failed, [`ClusterError::Unusable`] for a wrong `PG_BIN`.
 pub fn ensure_server_binaries(allow_install: bool) -> Result<PathBuf, ClusterError> {
     let error = match Binaries::find() {
         Ok(binaries) => return Ok(binaries.bindir),
         Err(error) => error,
     };
-    let is_root = super::account::Account::to_drop_to().is_ok_and(|account| account.is_some());
-    if !allow_install || !is_root || on_path("apt-get").is_none() || std::env::var_os("PG_BIN").is_some() {
+    if !allow_install || !POSTGRESQL.can_install() || std::env::var_os("PG_BIN").is_some() {
         return Err(error);
     }
-    let (_, install) = PACKAGE_MANAGERS[0];
-    let mut shell = Command::new("sh");
-    shell.args(["-c", install]).env("DEBIAN_FRONTEND", "noninteractive").stdin(Stdio::null());
-    let status = shell.status().map_err(|source| ClusterError::Run { program: install.to_owned(), source })?;
-    if !status.success() {
-        return Err(ClusterError::Install { command: install.to_owned(), status: status.to_string() });
-    }
+    POSTGRESQL.install()?;
     Ok(Binaries::find()?.bindir)
-}
-
-/// The one command for this machine: that of the first package manager present, with `sudo` where it needs it.
-pub(super) fn install_command(present: impl Fn(&str) -> Option<PathBuf>) -> String {
-    let found = PACKAGE_MANAGERS.iter().find(|(program, _)| present(program).is_some());
-    let (program, install) = found.unwrap_or(&PACKAGE_MANAGERS[0]);
-    let is_root = super::account::Account::to_drop_to().is_ok_and(|account| account.is_some());
-    match *program {
-        "brew" => (*install).to_owned(),
-        _ if is_root => (*install).to_owned(),
-        _ => format!("sudo sh -c '{install}'"),
-    }
 }
 
 /// `postgres (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)` is 15, `postgres (PostgreSQL) 19beta1` is 19.
@@ -143,9 +123,4 @@ fn expand(pattern: &str) -> Vec<PathBuf> {
     let matches =
         |path: &PathBuf| path.file_name().and_then(OsStr::to_str).is_some_and(|name| name.starts_with(prefix));
     entries.filter(matches).map(|path| path.join(after.trim_start_matches('/'))).collect()
-}
-
-fn on_path(program: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path).map(|folder| folder.join(program)).find(|file| file.is_file())
 }

@@ -27,6 +27,11 @@ impl Login {
     fn new(user: String) -> Self {
         Self { user, password: format!("{AWKWARD}{}", Uuid::new_v4().simple()) }
     }
+
+    /// The part of a URL before the `@`.
+    pub(crate) fn user_information(&self) -> String {
+        format!("{}:{}", percent_encode(&self.user), percent_encode(&self.password))
+    }
 }
 
 /// A database of one test. Dropped at the end of the test with its logins, unless the test failed or
@@ -89,13 +94,12 @@ impl Database {
 
     /// The URL without a user: `postgresql://127.0.0.1:5433/name`.
     pub fn url(&self) -> String {
-        format!("postgresql://{}:{}/{}", self.host, self.port, self.name)
+        format!("postgresql://{}", self.place(self.port))
     }
 
     /// The URL with a login, percent-encoded.
     pub fn url_with(&self, login: &Login) -> String {
-        let (user, password) = (percent_encode(&login.user), percent_encode(&login.password));
-        format!("postgresql://{user}:{password}@{}:{}/{}", self.host, self.port, self.name)
+        format!("postgresql://{}@{}", login.user_information(), self.place(self.port))
     }
 
     /// The URL with the superuser's login.
@@ -122,6 +126,11 @@ impl Database {
     /// The cluster it is on.
     pub fn cluster(&self) -> &Cluster {
         &self.logins.cluster
+    }
+
+    /// The part of a URL after the `//` or the `@`, when the database is reached by the given port.
+    pub(crate) fn place(&self, port: u16) -> String {
+        format!("{}:{port}/{}", self.host, self.name)
     }
 
     fn new(name: String, logins: Arc<Logins>) -> Self {
@@ -163,7 +172,7 @@ impl Drop for Database {
 
 impl Drop for Logins {
     fn drop(&mut self) {
-        if self.cluster.inner.files.is_kept() {
+        if self.cluster.inner.files.directory.is_kept() {
             return;
         }
         let [service, restricted] = [&self.service, &self.restricted].map(|login| identifier(&login.user));

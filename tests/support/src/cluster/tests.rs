@@ -3,30 +3,18 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::io::{BufRead, BufReader};
-use std::time::{Duration, Instant};
+use std::process::{Command, Stdio};
 
 use sqlx::postgres::PgConnection;
 use sqlx::{Connection, Executor};
 
-use super::binaries::{Binaries, install_command, major_version};
+use super::binaries::{Binaries, POSTGRESQL, major_version};
 use super::database::keeps_databases;
 use super::*;
+use crate::machine::{runs, wait_until};
 
 /// Set for the process that the watchdog's test kills.
 const VICTIM: &str = "TENANTRY_TEST_VICTIM";
-
-fn wait_until(what: &str, condition: impl Fn() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(30);
-    while !condition() {
-        assert!(Instant::now() < deadline, "still waiting until {what}");
-        std::thread::sleep(Duration::from_millis(10));
-    }
-}
-
-/// Whether the process runs; signal 0 only asks.
-fn runs(pid: u32) -> bool {
-    Command::new("sh").args(["-c", r#"kill -0 "$1" 2>/dev/null"#, "sh", &pid.to_string()]).status().unwrap().success()
-}
 
 /// Catches a server or a directory left behind by an ordinary end, and two clusters in each other's way.
 #[test]
@@ -257,7 +245,8 @@ fn versions_are_read() {
 /// Catches advice for another system's package manager.
 #[test]
 fn the_advice_fits_the_package_manager() {
-    let with = |manager: &'static str| install_command(move |program| (program == manager).then(PathBuf::new));
+    let with =
+        |manager: &'static str| POSTGRESQL.install_command(move |program| (program == manager).then(PathBuf::new));
     assert!(with("dnf").contains("dnf install -y postgresql-server"));
     assert_eq!(with("brew"), "brew install postgresql@17");
     assert!(with("none of them").contains("apt-get update && apt-get install -y --no-install-recommends postgresql"));

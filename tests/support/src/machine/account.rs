@@ -1,4 +1,4 @@
-//! The user that a server runs as: PostgreSQL refuses to run as root, so root drops to another one.
+//! The user that a server runs as: PostgreSQL and PgBouncer refuse to run as root, so root drops to another one.
 
 use std::fs;
 use std::io;
@@ -7,7 +7,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::ClusterError;
+use super::MachineError;
 
 /// A user of this machine.
 #[derive(Debug, Clone)]
@@ -20,8 +20,8 @@ pub(super) struct Account {
 
 impl Account {
     /// The account to drop to; none when this process is an ordinary user's already.
-    pub(super) fn to_drop_to() -> Result<Option<Self>, ClusterError> {
-        let prepare = |source| ClusterError::Prepare { path: std::env::temp_dir(), source };
+    pub(super) fn to_drop_to() -> Result<Option<Self>, MachineError> {
+        let prepare = |source| MachineError::Prepare { path: std::env::temp_dir(), source };
         // What a new file belongs to is the effective user, without a system call that needs unsafe code.
         if tempfile::tempfile().and_then(|file| file.metadata()).map_err(prepare)?.uid() != 0 {
             return Ok(None);
@@ -31,7 +31,12 @@ impl Account {
             .iter()
             .find_map(|name| Self::parse(&users, name))
             .map(Some)
-            .ok_or(ClusterError::NoAccount)
+            .ok_or(MachineError::NoAccount)
+    }
+
+    /// Whether this process is root's.
+    pub(super) fn is_root() -> bool {
+        Self::to_drop_to().is_ok_and(|account| account.is_some())
     }
 
     fn parse(users: &str, name: &str) -> Option<Self> {
