@@ -170,7 +170,10 @@ fn victim() {
         database.psql(&database.service, "CREATE TABLE evidence AS SELECT 7 AS id").unwrap();
         panic!("as asked");
     }
-    std::thread::park();
+    // A scoped thread that has ended may have left a wake-up behind.
+    loop {
+        std::thread::park();
+    }
 }
 
 fn start_victim(wish: &str) -> (std::process::Child, u32, PathBuf) {
