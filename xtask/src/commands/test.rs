@@ -10,7 +10,10 @@ mod steps;
 
 use std::time::{Duration, Instant};
 
-use tenantry_test_support::cluster::ensure_server_binaries;
+use tenantry_test_support::{
+    cluster::ensure_server_binaries,
+    pooler::{ensure_pooler, or_skip},
+};
 
 use self::{
     results::Counts,
@@ -23,11 +26,14 @@ use crate::{failure::Failure, process, progress::Part, table, workspace::Workspa
 const LOGS: &str = "target/xtask-test";
 /// How much of a failed step's output is shown.
 const SHOWN: usize = 60;
+/// What a machine without PgBouncer does without.
+const BEHIND_A_POOLER: &str = "every scenario behind a pooler";
 
 /// Runs everything: format, lints, all tests on private PostgreSQL servers and SQLite, generated files, documents, demo
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  cargo xtask test\n  cargo xtask test --only tidy --only tests\n\n\
-                  PostgreSQL's server binaries are looked for, and installed with apt-get where that is allowed.\n\
+                  PostgreSQL's server binaries and PgBouncer are looked for, and installed with apt-get where that is allowed.\n\
+                  Without PgBouncer the scenarios behind a pooler are skipped; where CI is set, it is needed.\n\
                   Exit status: 0 everything passed, 1 something failed, 2 could not run.")]
 pub(crate) struct Args {
     /// Run only this step; may be given several times
@@ -48,6 +54,7 @@ pub(crate) async fn run(Args { only }: Args) -> Result<Outcome, Failure> {
     let workspace = Workspace::here();
     let steps = chosen(&only)?;
     ensure_server_binaries(true).map_err(Failure::scratch("find the server for"))?;
+    let pooler = or_skip(BEHIND_A_POOLER, ensure_pooler(true)).map_err(Failure::scratch("find the pooler for"))?;
     let mut done = Vec::new();
     for step in steps {
         done.push(run_step(&workspace, step)?);
@@ -56,6 +63,9 @@ pub(crate) async fn run(Args { only }: Args) -> Result<Outcome, Failure> {
     println!("\n{}\n", summary(&done));
     for failed in done.iter().filter(|step| !step.passed) {
         println!("failed: {}, see {LOGS}/{}.log", failed.name, failed.name);
+    }
+    if pooler.is_none() {
+        println!("skipped: {BEHIND_A_POOLER}, because PgBouncer is not installed");
     }
     let (passed, failed) = total(&done);
     println!("{passed} passed, {failed} failed");
