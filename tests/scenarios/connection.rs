@@ -15,7 +15,7 @@ fn pool(database: &Database, max_connections: u32) -> Pool {
 }
 
 fn tenant(name: &str) -> Session {
-    Session { tenant: Some(name.to_owned()), ..Session::default() }
+    Session { tenant: Some(name.into()), ..Session::default() }
 }
 
 fn sql(text: &str) -> Statement {

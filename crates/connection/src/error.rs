@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::DataSourceUrl;
+use crate::{DataSourceUrl, lease::is_outdated_plan};
 
 /// A failed attempt to use a database. Messages name the data source and never a login or a bound value.
 #[derive(Debug, thiserror::Error)]
@@ -18,15 +18,35 @@ pub enum Error {
         #[source]
         source: Option<Box<sqlx::Error>>,
     },
-    /// Every connection was in use until the deadline. Retry later, or raise the cap.
-    #[error("all {cap} connections to {data_source} stayed in use for {waited_ms} ms; retry, or raise max_connections")]
+    /// No connection came free before the deadline. Retry later, or raise the cap, or the tenant's share.
+    #[error(
+        "no connection to {data_source} within {waited_ms} ms: at most {cap} are allowed and {waiting} more callers wait{}; retry, \
+         or raise max_connections of the data source{}",
+        Share { held: *held, max: *share },
+        if share.is_some() { " or the tenant's connection_pool_config.max" } else { "" }
+    )]
     Exhausted {
         /// The canonical URL.
         data_source: DataSourceUrl,
-        /// The cap of this pool.
+        /// The most connections that the data source may have in this process.
         cap: u32,
+        /// How many callers wait besides.
+        waiting: usize,
+        /// How many connections the tenant held itself at that moment.
+        held: u32,
+        /// The most that it may hold.
+        share: Option<u32>,
         /// How long the caller waited, in milliseconds.
         waited_ms: u128,
+    },
+    /// What needs a server session of its own cannot go through a pooler in transaction mode. Set the data source's direct_url.
+    #[error(
+        "{data_source} goes through a pooler in transaction mode, and what is to be done needs a server session of its own; \
+         set direct_url of the data source to the server's own address"
+    )]
+    NoDirectUrl {
+        /// The canonical URL.
+        data_source: DataSourceUrl,
     },
     /// A PostgreSQL source needs a login and none was given.
     #[error("{data_source} needs a login and none is configured")]
@@ -104,7 +124,8 @@ pub enum Error {
         #[source]
         source: Box<sqlx::Error>,
     },
-    /// The database chose this transaction to give way (serialization, deadlock, lock not available, SQLite busy). Retry it.
+    /// The database chose this transaction to give way (serialization, deadlock, lock not available, SQLite busy, a table that
+    /// changed under a prepared statement). Retry it.
     #[error("the transaction gave way to a concurrent one in {data_source}; retry it")]
     Conflict {
         /// The canonical URL.
@@ -178,6 +199,7 @@ impl Error {
             },
             Self::Exhausted { .. } | Self::Conflict { .. } | Self::Fenced { .. } => true,
             Self::NoLogin { .. }
+            | Self::NoDirectUrl { .. }
             | Self::Ended
             | Self::Aborted { .. }
             | Self::SessionSetting { .. }
@@ -242,7 +264,25 @@ impl Error {
             Some("40001" | "40P01" | "55P03" | "5" | "6" | "261" | "262" | "517") => {
                 Self::Conflict { data_source, source: Box::new(source) }
             }
+            _ if error.try_downcast_ref().is_some_and(is_outdated_plan) => {
+                Self::Conflict { data_source, source: Box::new(source) }
+            }
             _ => Self::Statement { data_source, source: Box::new(source) },
+        }
+    }
+}
+
+/// The tenant's part in an exhausted pool.
+struct Share {
+    held: u32,
+    max: Option<u32>,
+}
+
+impl fmt::Display for Share {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.max {
+            Some(max) => write!(f, "; this tenant holds {} of its share of {max}", self.held),
+            None => Ok(()),
         }
     }
 }

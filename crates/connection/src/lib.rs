@@ -1,18 +1,22 @@
 //! How a connection to any of the databases is opened, leased, begun, bound and closed.
 //!
 //! ```text
-//! DataSourceUrl + Login -> Pool -> begin(Session, Mode) -> Transaction -> commit
+//! DataSourceUrl + Login -> Pool -> lease(Session) -> Lease -> statement
+//!                                                       └──> begin(Session, Mode) -> Transaction -> statements -> commit
 //! ```
 //!
-//! Every statement runs inside a [`Transaction`] that carries its [`Session`]: the tenant that row-level security compares
-//! with, and the acting user that the write log and the audit log record. On PostgreSQL the session travels with `BEGIN` in
-//! one message as `SET LOCAL`, and statements are unnamed; that is safe behind every pooler. A transaction that is dropped
-//! before it ended (an error, a cancelled future) closes its connection: no other borrower ever sees it.
+//! Every statement runs with a [`Session`]: the tenant that row-level security compares with, and the acting user that the
+//! write log and the audit log record. A connection of PostgreSQL that keeps its server session remembers what it is set to,
+//! and a lease prefers one that is set to its tenant: then a statement costs one round trip. Behind a pooler in transaction
+//! mode the session travels with `BEGIN` in one message as `SET LOCAL`, and statements are unnamed. A connection that is
+//! dropped while anything goes on in its session (an error, a cancelled future), or on which raw SQL ran, is closed: no other
+//! borrower ever sees it.
 //!
 //! This crate knows no tenant, no entity and no table but `tenantry_session`, which stands in for session settings on SQLite.
 
 mod bind;
 mod error;
+mod lease;
 mod pool;
 mod representable;
 mod session;
@@ -21,7 +25,8 @@ mod url;
 
 pub use bind::canonical_timestamp;
 pub use error::{ConnectFailure, Error};
-pub use pool::{Pool, PoolOptions, PoolStatus};
+pub use lease::Lease;
+pub use pool::{ClosedCounts, Pool, PoolOptions, PoolStatus, PoolerMode};
 pub use session::{Actor, Mode, SESSION_TABLE, Session};
 pub use transaction::Transaction;
 pub use url::{DataSourceUrl, Engine, UrlError};

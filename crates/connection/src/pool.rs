@@ -1,32 +1,69 @@
-//! A pool of connections to one database with one login. Lazily connected: making one touches nothing.
+//! The connections to one data source. Lazily connected: making a pool touches nothing.
+//!
+//! ```text
+//! Pool (a login) ── Source (a data source: cap, idle connections, upkeep) ── Queue (who gets which)
+//! ```
+//!
+//! SQLite's connections are kept by the driver's own pool: a file has no sessions, no logins and no tenants to tell apart.
+
+mod probe;
+mod queue;
+mod source;
+mod stats;
 
 use std::{fmt, sync::Arc, time::Duration, time::Instant};
 
-use sea_orm::{DatabaseConnection, SqlxPostgresConnector, SqlxSqliteConnector};
+use sea_orm::{DatabaseConnection, QueryResult, SqlxPostgresConnector, SqlxSqliteConnector, Statement};
 use sqlx::{
-    ConnectOptions, PgPool, SqlitePool,
-    postgres::PgPoolOptions,
+    ConnectOptions, SqlitePool,
+    postgres::{PgConnectOptions, PgPoolOptions},
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 use tenantry_credential::Login;
 
-use crate::{ConnectFailure, DataSourceUrl, Engine, Error, Mode, Session, Transaction, transaction::Lease};
+use self::source::{Opening, Source};
+pub use self::stats::{ClosedCounts, PoolStatus};
+pub(crate) use self::{source::PostgresLease, stats::Closed};
+use crate::{ConnectFailure, DataSourceUrl, Engine, Error, Lease, Mode, Session, Transaction, lease::Leased};
+
+/// What stands between this process and a PostgreSQL server.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum PoolerMode {
+    /// To be found out: an idle listener is notified before the first lease. With a cap of one connection it cannot be found
+    /// out, and is taken for [`PoolerMode::Transaction`].
+    #[default]
+    Auto,
+    /// Nothing.
+    Direct,
+    /// A pooler that keeps a server connection for as long as its client is connected.
+    Session,
+    /// A pooler that may change the server connection between transactions. Every statement then runs in a transaction that
+    /// carries its session, unnamed.
+    Transaction,
+}
 
 /// How a pool behaves.
 #[derive(Debug, Clone)]
 pub struct PoolOptions {
-    /// The most connections this pool ever holds. SQLite files get at most four, since each costs a thread.
+    /// The most connections this pool, and all that were made from it, ever hold. SQLite files get at most four, since each
+    /// costs a thread.
     pub max_connections: u32,
     /// How long a caller waits for a connection.
     pub acquire_timeout: Duration,
     /// After how long an unused connection is closed.
     pub idle_timeout: Duration,
+    /// After how long a connection is closed, used or not; up to a tenth earlier, so that not all are closed at once.
+    pub max_lifetime: Duration,
     /// Create a missing SQLite file. Off by default: a tenant whose file is missing must get an error, not an empty database.
     pub create_if_missing: bool,
     /// What PostgreSQL shows in `pg_stat_activity`.
     pub application_name: String,
     /// The PostgreSQL schema that unqualified names are looked up in.
     pub schema: String,
+    /// What stands between this process and a PostgreSQL server.
+    pub pooler: PoolerMode,
+    /// The way past the pooler, for what needs a server session of its own.
+    pub direct_url: Option<DataSourceUrl>,
 }
 
 impl Default for PoolOptions {
@@ -35,40 +72,33 @@ impl Default for PoolOptions {
             max_connections: 10,
             acquire_timeout: Duration::from_secs(5),
             idle_timeout: Duration::from_secs(600),
+            max_lifetime: Duration::from_secs(1800),
             create_if_missing: false,
             application_name: "tenantry".to_owned(),
             schema: "public".to_owned(),
+            pooler: PoolerMode::Auto,
+            direct_url: None,
         }
     }
 }
 
-/// Connections in a pool at one moment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
-pub struct PoolStatus {
-    /// Open connections, in use or idle.
-    pub open: u32,
-    /// Open connections that nobody uses.
-    pub idle: u32,
-    /// The cap.
-    pub max: u32,
-}
-
-/// Connections to one database with one login; a handle that is cheap to clone. Only [`Pool::begin`] gives one out, as a
-/// [`Transaction`].
+/// Connections to one data source with one login; a handle that is cheap to clone. Connections are kept, and counted, by data
+/// source: [`Pool::with_login`] makes a pool of another login under the same cap.
 #[derive(Clone)]
 pub struct Pool {
-    shared: Arc<Shared>,
+    kind: Kind,
 }
 
-struct Shared {
+#[derive(Clone)]
+enum Kind {
+    Postgres { source: Arc<Source>, opening: Arc<Opening> },
+    Sqlite(Arc<Sqlite>),
+}
+
+struct Sqlite {
     url: DataSourceUrl,
     options: PoolOptions,
-    connections: Connections,
-}
-
-enum Connections {
-    Postgres(PgPool),
-    Sqlite(SqlitePool),
+    pool: SqlitePool,
 }
 
 const SQLITE_MAX_CONNECTIONS: u32 = 4;
@@ -79,26 +109,69 @@ impl Pool {
     /// # Errors
     /// [`Error::NoLogin`] when a PostgreSQL source is given no login.
     pub fn new(url: &DataSourceUrl, login: Option<&Login>, options: &PoolOptions) -> Result<Self, Error> {
-        let connections = match url.engine() {
+        let kind = match url.engine() {
             Engine::Postgres => {
-                let login = login.ok_or_else(|| Error::NoLogin { data_source: url.clone() })?;
-                Connections::Postgres(postgres_pool(url, login, options, options.max_connections)?)
+                let opening = opening(url, login, options)?;
+                Kind::Postgres { source: Source::new(url, options), opening: Arc::new(opening) }
             }
-            Engine::Sqlite => {
-                Connections::Sqlite(sqlite_pool(url, options, options.max_connections.min(SQLITE_MAX_CONNECTIONS)))
-            }
+            Engine::Sqlite => Kind::Sqlite(Arc::new(Sqlite {
+                url: url.clone(),
+                options: options.clone(),
+                pool: sqlite_pool(url, options, options.max_connections.min(SQLITE_MAX_CONNECTIONS)),
+            })),
         };
-        Ok(Self { shared: Arc::new(Shared { url: url.clone(), options: options.clone(), connections }) })
+        Ok(Self { kind })
+    }
+
+    /// A pool of the same connections for another login: the cap holds for both together. An SQLite file has no logins.
+    ///
+    /// # Errors
+    /// [`Error::NoLogin`] when a PostgreSQL source is given no login.
+    pub fn with_login(&self, login: Option<&Login>) -> Result<Self, Error> {
+        let kind = match &self.kind {
+            Kind::Postgres { source, .. } => {
+                let opening = opening(&source.url, login, &source.options)?;
+                Kind::Postgres { source: Arc::clone(source), opening: Arc::new(opening) }
+            }
+            Kind::Sqlite(sqlite) => Kind::Sqlite(Arc::clone(sqlite)),
+        };
+        Ok(Self { kind })
     }
 
     /// The engine behind the pool.
     pub fn engine(&self) -> Engine {
-        self.shared.url.engine()
+        self.url().engine()
     }
 
     /// Where the pool connects to.
     pub fn url(&self) -> &DataSourceUrl {
-        &self.shared.url
+        match &self.kind {
+            Kind::Postgres { source, .. } => &source.url,
+            Kind::Sqlite(sqlite) => &sqlite.url,
+        }
+    }
+
+    /// How it behaves.
+    pub fn options(&self) -> &PoolOptions {
+        match &self.kind {
+            Kind::Postgres { source, .. } => &source.options,
+            Kind::Sqlite(sqlite) => &sqlite.options,
+        }
+    }
+
+    /// Waits for a connection; on PostgreSQL, if there is one, for one that is set to the session's tenant already.
+    ///
+    /// Waiting is fair: in turn within a tenant, and in turns between tenants. Cancel-safe.
+    ///
+    /// # Errors
+    /// [`Error::Exhausted`] when none came free before the deadline, [`Error::Connect`] when none could be made; both say
+    /// whether a retry makes sense.
+    pub async fn lease(&self, session: &Session) -> Result<Lease, Error> {
+        let leased = match &self.kind {
+            Kind::Postgres { source, opening } => Leased::Postgres(source.lease(opening, session).await?),
+            Kind::Sqlite(sqlite) => Leased::Sqlite(sqlite.lease().await?),
+        };
+        Ok(Lease::new(Some(leased), self.url().clone()))
     }
 
     /// Waits for a connection and begins a transaction on it.
@@ -106,73 +179,133 @@ impl Pool {
     /// Cancel-safe: a call that is dropped midway leaves no transaction open on a connection that anyone else gets.
     ///
     /// # Errors
-    /// [`Error::Exhausted`] when every connection stayed in use, [`Error::Connect`] when none could be made; both say whether
-    /// a retry makes sense.
+    /// As [`Pool::lease`].
     pub async fn begin(&self, session: &Session, mode: Mode) -> Result<Transaction, Error> {
-        let lease = self.lease().await?;
-        Transaction::begin(lease, self.url().clone(), session, mode, &self.shared.options.schema).await
+        self.lease(session).await?.begin(session, mode).await
     }
 
-    /// A SeaORM connection of exactly one session, for migrators, which need SeaORM's type and keep settings between
-    /// statements. It is a connection of its own, outside the pool; close it after use.
+    /// Runs one statement on a connection of its own and collects its rows. See [`Lease::query_all`].
     ///
     /// # Errors
-    /// [`Error::Connect`] when it could not be made.
+    /// As [`Pool::lease`] and [`Lease::query_all`].
+    pub async fn query_all(
+        &self,
+        session: &Session,
+        mode: Mode,
+        statement: Statement,
+    ) -> Result<Vec<QueryResult>, Error> {
+        self.lease(session).await?.query_all(session, mode, statement).await
+    }
+
+    /// Runs one statement on a connection of its own and returns the number of rows it affected. See [`Lease::execute`].
+    ///
+    /// # Errors
+    /// As [`Pool::lease`] and [`Lease::execute`].
+    pub async fn execute(&self, session: &Session, statement: Statement) -> Result<u64, Error> {
+        self.lease(session).await?.execute(session, statement).await
+    }
+
+    /// A SeaORM connection of exactly one session, for migrators, which need SeaORM's type and keep settings and locks between
+    /// statements. It is a connection of its own, outside the pool, and past a pooler in transaction mode; close it after use.
+    ///
+    /// # Errors
+    /// [`Error::Connect`] when it could not be made; [`Error::NoDirectUrl`] behind a pooler in transaction mode without a way
+    /// past it.
     pub async fn migration_connection(&self, login: Option<&Login>) -> Result<DatabaseConnection, Error> {
         let url = self.url();
-        let options = &self.shared.options;
         let connected = |result: Result<(), sqlx::Error>| result.map_err(|source| Error::from_connect(url, source));
-        Ok(match &self.shared.connections {
-            Connections::Postgres(_) => {
+        Ok(match &self.kind {
+            Kind::Postgres { source, .. } => {
                 let login = login.ok_or_else(|| Error::NoLogin { data_source: url.clone() })?;
-                let pool = postgres_pool(url, login, options, 1)?;
+                let connect = session_options(source, login).await?;
+                let options = PgPoolOptions::new().max_connections(1).min_connections(0);
+                let options = options.acquire_timeout(source.options.acquire_timeout);
+                let pool = options.idle_timeout(source.options.idle_timeout).connect_lazy_with(connect);
                 connected(pool.acquire().await.map(drop))?;
                 SqlxPostgresConnector::from_sqlx_postgres_pool(pool)
             }
-            Connections::Sqlite(_) => {
-                let pool = sqlite_pool(url, options, 1);
+            Kind::Sqlite(sqlite) => {
+                let pool = sqlite_pool(url, &sqlite.options, 1);
                 connected(pool.acquire().await.map(drop))?;
                 SqlxSqliteConnector::from_sqlx_sqlite_pool(pool)
             }
         })
     }
 
-    /// Connections open and idle now.
+    /// The connections of the data source now, and what happened to them.
     pub fn status(&self) -> PoolStatus {
-        let (open, idle, max) = match &self.shared.connections {
-            Connections::Postgres(pool) => (pool.size(), pool.num_idle(), pool.options().get_max_connections()),
-            Connections::Sqlite(pool) => (pool.size(), pool.num_idle(), pool.options().get_max_connections()),
-        };
-        PoolStatus { open, idle: u32::try_from(idle).unwrap_or(u32::MAX), max }
-    }
-
-    /// Refuses new transactions and closes every connection, waiting for those in use.
-    pub async fn close(&self) {
-        match &self.shared.connections {
-            Connections::Postgres(pool) => pool.close().await,
-            Connections::Sqlite(pool) => pool.close().await,
+        match &self.kind {
+            Kind::Postgres { source, .. } => source.status(),
+            Kind::Sqlite(sqlite) => {
+                let pool = &sqlite.pool;
+                let (open, idle) = (pool.size(), u32::try_from(pool.num_idle()).unwrap_or(u32::MAX));
+                let max = pool.options().get_max_connections();
+                PoolStatus { open, idle, in_use: open.saturating_sub(idle), max, ..PoolStatus::default() }
+            }
         }
     }
 
-    async fn lease(&self) -> Result<Lease, Error> {
+    /// Whether the connections keep their server session between transactions, so that named statements and session settings
+    /// hold; false behind a pooler in transaction mode, and for an SQLite file. Connects if it has to be found out.
+    ///
+    /// # Errors
+    /// [`Error::Connect`] when it could not be found out.
+    pub async fn keeps_session(&self) -> Result<bool, Error> {
+        match &self.kind {
+            Kind::Postgres { source, opening } => source.keeps_session(opening).await,
+            Kind::Sqlite(_) => Ok(false),
+        }
+    }
+
+    /// Changes the cap of the data source. Connections above a lower one are closed as they are given back.
+    pub fn set_max_connections(&self, max: u32) {
+        if let Kind::Postgres { source, .. } = &self.kind {
+            source.set_max_connections(max);
+        }
+    }
+
+    /// Keeps this many connections of this login open, used or not, as far as the cap allows. Connects in the background.
+    pub fn keep_warm(&self, connections: u32) {
+        if let Kind::Postgres { source, opening } = &self.kind {
+            source.keep_warm(opening, connections);
+        }
+    }
+
+    /// Closes what nobody uses, and what is in use as soon as it is given back: every later lease gets a new connection.
+    pub fn renew(&self) {
+        if let Kind::Postgres { source, .. } = &self.kind {
+            source.renew();
+        }
+    }
+
+    /// Refuses new leases of the data source, whatever the login, and closes every connection, waiting for those in use.
+    pub async fn close(&self) {
+        match &self.kind {
+            Kind::Postgres { source, .. } => source.close().await,
+            Kind::Sqlite(sqlite) => sqlite.pool.close().await,
+        }
+    }
+}
+
+impl Sqlite {
+    async fn lease(&self) -> Result<sqlx::pool::PoolConnection<sqlx::Sqlite>, Error> {
         let started = Instant::now();
-        let leased = match &self.shared.connections {
-            Connections::Postgres(pool) => pool.acquire().await.map(Lease::Postgres),
-            Connections::Sqlite(pool) => pool.acquire().await.map(Lease::Sqlite),
-        };
-        leased.map_err(|source| {
-            let PoolStatus { open, max, .. } = self.status();
+        self.pool.acquire().await.map_err(|source| {
+            let data_source = self.url.clone();
             match source {
-                // The driver reports a server that refuses connections as a time-out, too; what is open tells them apart.
-                sqlx::Error::PoolTimedOut if open >= max => Error::Exhausted {
-                    data_source: self.url().clone(),
-                    cap: max,
-                    waited_ms: started.elapsed().as_millis(),
-                },
-                sqlx::Error::PoolClosed => {
-                    Error::Connect { data_source: self.url().clone(), reason: ConnectFailure::Closed, source: None }
+                // The driver reports a file that cannot be opened as a time-out, too; what is open tells them apart.
+                sqlx::Error::PoolTimedOut if self.pool.size() >= self.pool.options().get_max_connections() => {
+                    Error::Exhausted {
+                        data_source,
+                        cap: self.pool.options().get_max_connections(),
+                        waiting: 0,
+                        held: 0,
+                        share: None,
+                        waited_ms: started.elapsed().as_millis(),
+                    }
                 }
-                source => Error::from_connect(self.url(), source),
+                sqlx::Error::PoolClosed => Error::Connect { data_source, reason: ConnectFailure::Closed, source: None },
+                source => Error::from_connect(&self.url, source),
             }
         })
     }
@@ -180,23 +313,39 @@ impl Pool {
 
 impl fmt::Debug for Pool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Pool").field("url", &self.shared.url.as_str()).field("status", &self.status()).finish()
+        f.debug_struct("Pool").field("url", &self.url().as_str()).field("status", &self.status()).finish()
     }
 }
 
-fn postgres_pool(url: &DataSourceUrl, login: &Login, options: &PoolOptions, max: u32) -> Result<PgPool, Error> {
-    let connect = url
-        .postgres_options(login)
-        .ok_or_else(|| Error::NoLogin { data_source: url.clone() })?
+fn opening(url: &DataSourceUrl, login: Option<&Login>, options: &PoolOptions) -> Result<Opening, Error> {
+    let login = login.ok_or_else(|| Error::NoLogin { data_source: url.clone() })?;
+    Ok(Opening { fingerprint: login.fingerprint(), options: connect_options(url, login, options)? })
+}
+
+/// How to open a connection that has a server session of its own.
+async fn session_options(source: &Arc<Source>, login: &Login) -> Result<PgConnectOptions, Error> {
+    if let Some(direct) = &source.options.direct_url {
+        return connect_options(direct, login, &source.options);
+    }
+    let opening = opening(&source.url, Some(login), &source.options)?;
+    if source.keeps_session(&opening).await? {
+        Ok(opening.options)
+    } else if source.options.pooler == PoolerMode::Auto && source.options.max_connections < 2 {
+        // It was not found out; a pool of one connection that is told nothing of a pooler is taken at its word.
+        Ok(opening.options)
+    } else {
+        Err(Error::NoDirectUrl { data_source: source.url.clone() })
+    }
+}
+
+fn connect_options(url: &DataSourceUrl, login: &Login, options: &PoolOptions) -> Result<PgConnectOptions, Error> {
+    let connect = url.postgres_options(login).ok_or_else(|| Error::NoLogin { data_source: url.clone() })?;
+    Ok(connect
         .application_name(&options.application_name)
+        // A pooler refuses parameters at startup that it does not know. Since PostgreSQL 12 every float is exact without it.
+        .extra_float_digits(None)
         // Statements are logged by nobody: their text may be an application's, and their values are.
-        .disable_statement_logging();
-    Ok(PgPoolOptions::new()
-        .max_connections(max.max(1))
-        .min_connections(0)
-        .acquire_timeout(options.acquire_timeout)
-        .idle_timeout(options.idle_timeout)
-        .connect_lazy_with(connect))
+        .disable_statement_logging())
 }
 
 fn sqlite_pool(url: &DataSourceUrl, options: &PoolOptions, max: u32) -> SqlitePool {

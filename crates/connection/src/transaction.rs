@@ -4,19 +4,22 @@ use async_stream::try_stream;
 use futures_util::{Stream, StreamExt};
 use sea_orm::{QueryResult, Statement};
 use sea_query_sqlx::SqlxValues;
-use sqlx::{
-    AssertSqlSafe, Executor, PgConnection, Postgres, Sqlite, SqliteConnection, pool::PoolConnection, query::Query,
-};
+use sqlx::{AssertSqlSafe, Executor, PgConnection, Sqlite, SqliteConnection, query::Query};
 
 use crate::{
-    DataSourceUrl, Engine, Error, Mode, SESSION_TABLE, Session, bind::canonical_values, representable::EdgedColumns,
+    DataSourceUrl, Engine, Error, Lease, Mode, SESSION_TABLE, Session,
+    bind::canonical_values,
+    lease::{Leased, failed, postgres_query, set_session},
+    pool::Closed,
+    representable::EdgedColumns,
 };
 
-/// A connection out of its pool.
-pub(crate) enum Lease {
-    Postgres(PoolConnection<Postgres>),
-    Sqlite(PoolConnection<Sqlite>),
-}
+/// What takes away all that raw SQL may have left in a server session which the next transaction of anybody gets, as the
+/// parts of `DISCARD ALL` that may stand in one message with the end of the transaction. What the driver set at startup is set
+/// again, since the pooler follows what it sees.
+const CLEAN_UP: &str = "CLOSE ALL; SET SESSION AUTHORIZATION DEFAULT; RESET ALL; UNLISTEN *; \
+     SELECT pg_advisory_unlock_all(); DISCARD TEMP; DISCARD SEQUENCES; \
+     SET client_encoding = 'UTF8'; SET DateStyle = 'ISO, MDY'; SET TimeZone = 'UTC'";
 
 /// A transaction and the connection it runs on.
 ///
@@ -25,8 +28,10 @@ pub(crate) enum Lease {
 /// transaction, or a tenant, of somebody else. Every method may be cancelled; after a cancelled statement the transaction can
 /// only be dropped or rolled back.
 pub struct Transaction {
-    lease: Option<Lease>,
+    leased: Option<Leased>,
     url: DataSourceUrl,
+    /// Whether statements are named.
+    named: bool,
     session_stored: bool,
     /// A statement was begun and has not succeeded: it failed, or its future was dropped midway.
     unsettled: bool,
@@ -36,17 +41,27 @@ pub struct Transaction {
 
 impl Transaction {
     pub(crate) async fn begin(
-        lease: Lease,
+        leased: Leased,
         url: DataSourceUrl,
         session: &Session,
         mode: Mode,
-        schema: &str,
     ) -> Result<Self, Error> {
+        let named = matches!(&leased, Leased::Postgres(lease) if lease.keeps_session());
         // In its place before the first await: a call dropped midway closes the connection.
-        let mut transaction = Self { lease: Some(lease), url, session_stored: false, unsettled: false, marked: false };
-        match transaction.engine() {
-            Engine::Postgres => transaction.execute_raw_sql(&session.postgres_begin(mode, schema)?).await?,
-            Engine::Sqlite => {
+        let mut transaction =
+            Self { leased: Some(leased), url, named, session_stored: false, unsettled: false, marked: false };
+        match &mut transaction.leased {
+            Some(Leased::Postgres(lease)) => {
+                let sql = if named {
+                    set_session(lease, session, false, &transaction.url).await?;
+                    session.begin(mode, lease.connection()?.session.as_ref().ok_or(Error::Ended)?)?
+                } else {
+                    session.pooled_begin(mode, lease.schema())?
+                };
+                lease.set_busy();
+                transaction.execute_raw_sql(&sql).await?;
+            }
+            Some(Leased::Sqlite(_)) | None => {
                 let settings = session.sqlite_settings()?;
                 transaction.sqlite_begin(mode).await?;
                 if let (Mode::Write, Some(settings)) = (mode, settings) {
@@ -75,12 +90,12 @@ impl Transaction {
     pub async fn execute(&mut self, statement: Statement) -> Result<u64, Error> {
         let values = canonical_values(self.engine(), statement.values)?;
         self.unsettled = true;
-        let affected = match self.lease.as_mut().ok_or(Error::Ended)? {
-            Lease::Postgres(connection) => postgres_query(statement.sql, values)
-                .execute(&mut **connection)
+        let affected = match self.leased.as_mut().ok_or(Error::Ended)? {
+            Leased::Postgres(lease) => postgres_query(statement.sql, values, self.named)
+                .execute(&mut lease.connection()?.raw)
                 .await
                 .map(|result| result.rows_affected()),
-            Lease::Sqlite(connection) => sqlite_query(statement.sql, values)
+            Leased::Sqlite(connection) => sqlite_query(statement.sql, values)
                 .execute(&mut **connection)
                 .await
                 .map(|result| result.rows_affected()),
@@ -115,17 +130,27 @@ impl Transaction {
         try_stream! {
             let values = canonical_values(self.url.engine(), statement.values)?;
             self.unsettled = true;
-            match self.lease.as_mut().ok_or(Error::Ended)? {
-                Lease::Postgres(connection) => {
-                    let mut rows = postgres_query(statement.sql, values).fetch(&mut **connection);
+            match self.leased.as_mut().ok_or(Error::Ended)? {
+                Leased::Postgres(lease) => {
                     let mut edged = None;
-                    while let Some(row) = rows.next().await {
-                        let row = row.map_err(|source| Error::from_statement(&self.url, source))?;
-                        edged.get_or_insert_with(|| EdgedColumns::of(&row)).check(&row)?;
-                        yield QueryResult::from(row);
+                    let mut broken = None;
+                    {
+                        let mut rows = postgres_query(statement.sql, values, self.named).fetch(&mut lease.connection()?.raw);
+                        while let Some(row) = rows.next().await {
+                            match row {
+                                Ok(row) => {
+                                    edged.get_or_insert_with(|| EdgedColumns::of(&row)).check(&row)?;
+                                    yield QueryResult::from(row);
+                                }
+                                Err(source) => broken = Some(source),
+                            }
+                        }
+                    }
+                    if let Some(source) = broken {
+                        Err(failed(lease, &self.url, source))?;
                     }
                 }
-                Lease::Sqlite(connection) => {
+                Leased::Sqlite(connection) => {
                     let mut rows = sqlite_query(statement.sql, values).fetch(&mut **connection);
                     while let Some(row) = rows.next().await {
                         yield QueryResult::from(row.map_err(|source| Error::from_statement(&self.url, source))?);
@@ -143,15 +168,16 @@ impl Transaction {
     pub async fn execute_raw_sql(&mut self, sql: &str) -> Result<(), Error> {
         let sql = AssertSqlSafe(sql.to_owned());
         self.unsettled = true;
-        let done = match self.lease.as_mut().ok_or(Error::Ended)? {
-            Lease::Postgres(connection) => (&mut **connection).execute(sqlx::raw_sql(sql)).await.map(drop),
-            Lease::Sqlite(connection) => (&mut **connection).execute(sqlx::raw_sql(sql)).await.map(drop),
+        let done = match self.leased.as_mut().ok_or(Error::Ended)? {
+            Leased::Postgres(lease) => lease.connection()?.raw.execute(sqlx::raw_sql(sql)).await.map(drop),
+            Leased::Sqlite(connection) => (&mut **connection).execute(sqlx::raw_sql(sql)).await.map(drop),
         };
         self.settle(done)
     }
 
-    /// Says that text which Tenantry did not write runs here. What it leaves on the connection (settings, session locks,
-    /// prepared statements, held cursors) is discarded after the end, before anyone else gets the connection.
+    /// Says that text which Tenantry did not write runs here. What it leaves in the session (settings, temporary tables, locks,
+    /// listens, prepared statements, held cursors) ends with the transaction: the connection is closed. Behind a pooler in
+    /// transaction mode, whose server connection cannot be closed from here, it is cleaned in the message of the end.
     pub fn discard_session_at_end(&mut self) {
         self.marked = true;
     }
@@ -161,7 +187,23 @@ impl Transaction {
     /// # Errors
     /// [`Error::Conflict`] when the database chose another transaction: retry the whole transaction. Any error leaves the
     /// transaction rolled back, except when the connection broke: then whether it was committed is not known.
-    pub async fn commit(mut self) -> Result<(), Error> {
+    pub async fn commit(self) -> Result<(), Error> {
+        self.commit_and_keep().await.map(drop)
+    }
+
+    /// Undoes the writes and gives the connection back.
+    ///
+    /// # Errors
+    /// [`Error::Statement`] or [`Error::Connect`] when the server did not answer; the writes are undone all the same.
+    pub async fn rollback(self) -> Result<(), Error> {
+        self.rollback_and_keep().await.map(drop)
+    }
+
+    /// As [`Self::commit`], and keeps the connection, if it can be used again, for the next statement.
+    ///
+    /// # Errors
+    /// As [`Self::commit`].
+    pub async fn commit_and_keep(mut self) -> Result<Lease, Error> {
         // PostgreSQL answers COMMIT of a failed transaction with ROLLBACK and no error; nobody must take that for success.
         if self.unsettled {
             return Err(Error::Aborted { data_source: self.url.clone() });
@@ -169,29 +211,38 @@ impl Transaction {
         if self.session_stored {
             self.execute_raw_sql(&format!("DELETE FROM {SESSION_TABLE}")).await?;
         }
+        if self.marked && !self.named && self.engine() == Engine::Postgres {
+            // What only the commit checks is checked while there is still a way to roll back and clean up.
+            if let Err(error) = self.execute_raw_sql("SET CONSTRAINTS ALL IMMEDIATE").await {
+                let _ = self.end("ROLLBACK").await;
+                return Err(error);
+            }
+        }
         self.end("COMMIT").await
     }
 
-    /// Undoes the writes and gives the connection back.
+    /// As [`Self::rollback`], and keeps the connection, if it can be used again, for the next statement.
     ///
     /// # Errors
-    /// [`Error::Statement`] or [`Error::Connect`] when the server did not answer; the writes are undone all the same.
-    pub async fn rollback(mut self) -> Result<(), Error> {
+    /// As [`Self::rollback`].
+    pub async fn rollback_and_keep(mut self) -> Result<Lease, Error> {
         self.end("ROLLBACK").await
     }
 
-    /// The driver's connection, for what only the driver can do (COPY). The caller keeps the transaction intact.
+    /// The driver's connection, for what only the driver can do (COPY). The caller keeps the transaction intact. The connection
+    /// is closed afterwards.
     pub fn raw_postgres_connection(&mut self) -> Option<&mut PgConnection> {
-        match &mut self.lease {
-            Some(Lease::Postgres(connection)) => Some(connection),
+        self.marked = true;
+        match &mut self.leased {
+            Some(Leased::Postgres(lease)) => lease.connection().ok().map(|connection| &mut connection.raw),
             _ => None,
         }
     }
 
     /// The driver's connection, for bulk work. The caller keeps the transaction intact.
     pub fn raw_sqlite_connection(&mut self) -> Option<&mut SqliteConnection> {
-        match &mut self.lease {
-            Some(Lease::Sqlite(connection)) => Some(connection),
+        match &mut self.leased {
+            Some(Leased::Sqlite(connection)) => Some(connection),
             _ => None,
         }
     }
@@ -199,7 +250,10 @@ impl Transaction {
     /// SQLite undoes the failed statement alone and the transaction goes on; PostgreSQL gives the whole transaction up.
     fn settle<T>(&mut self, result: Result<T, sqlx::Error>) -> Result<T, Error> {
         self.unsettled = result.is_err() && self.engine() == Engine::Postgres;
-        result.map_err(|source| Error::from_statement(&self.url, source))
+        result.map_err(|source| match &mut self.leased {
+            Some(Leased::Postgres(lease)) => failed(lease, &self.url, source),
+            _ => Error::from_statement(&self.url, source),
+        })
     }
 
     async fn sqlite_begin(&mut self, mode: Mode) -> Result<(), Error> {
@@ -212,40 +266,50 @@ impl Transaction {
         .await
     }
 
-    async fn end(&mut self, sql: &str) -> Result<(), Error> {
-        if self.lease.is_none() {
+    async fn end(&mut self, sql: &str) -> Result<Lease, Error> {
+        if self.leased.is_none() {
             return Err(Error::Ended);
         }
-        self.execute_raw_sql(sql).await?;
-        // The transaction has ended, whatever comes of the rest. SQLite can't discard a session: its connection is closed.
-        if self.marked && (self.engine() == Engine::Sqlite || self.execute_raw_sql("DISCARD ALL").await.is_err()) {
-            return Ok(());
+        if self.marked && !self.named && self.engine() == Engine::Postgres {
+            self.execute_raw_sql(&format!("{sql}; {CLEAN_UP}")).await?;
+        } else {
+            self.execute_raw_sql(sql).await?;
         }
         // Only now is the connection known to be clean; from here on dropping it gives it back.
-        self.lease.take();
-        Ok(())
+        let kept = match (self.leased.take(), self.marked) {
+            (Some(Leased::Postgres(mut lease)), marked) => {
+                lease.set_clean();
+                if marked && self.named {
+                    lease.close_because(Closed::RawSql);
+                    None
+                } else {
+                    Some(Leased::Postgres(lease))
+                }
+            }
+            // Its session cannot be discarded.
+            (Some(Leased::Sqlite(mut connection)), true) => {
+                connection.close_on_drop();
+                None
+            }
+            (leased, _) => leased,
+        };
+        Ok(Lease::new(kept, self.url.clone()))
     }
 }
 
 impl Drop for Transaction {
     fn drop(&mut self) {
-        match &mut self.lease {
-            Some(Lease::Postgres(connection)) => connection.close_on_drop(),
-            Some(Lease::Sqlite(connection)) => connection.close_on_drop(),
-            None => {}
+        // A lease of PostgreSQL knows by itself that something is going on.
+        if let Some(Leased::Sqlite(connection)) = &mut self.leased {
+            connection.close_on_drop();
         }
     }
 }
 
 impl std::fmt::Debug for Transaction {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Transaction").field("url", &self.url.as_str()).field("open", &self.lease.is_some()).finish()
+        f.debug_struct("Transaction").field("url", &self.url.as_str()).field("open", &self.leased.is_some()).finish()
     }
-}
-
-/// Unnamed: a named statement would be looked for on another server connection behind a transaction-mode pooler.
-fn postgres_query(sql: String, values: sea_orm::Values) -> Query<'static, Postgres, SqlxValues> {
-    sqlx::query_with(AssertSqlSafe(sql), SqlxValues(values)).persistent(false)
 }
 
 fn sqlite_query(sql: String, values: sea_orm::Values) -> Query<'static, Sqlite, SqlxValues> {

@@ -70,7 +70,7 @@ impl DataSourceManager {
         match self.tenant_for_test(tenant).await {
             Err(error) => test.error = Some(with_causes(&error)),
             Ok((route, db)) => {
-                let pool = &sealed::Handle::context(&db).pool;
+                let pool = sealed::Handle::context(&db).pool.pool();
                 test.data_source = Some(pool.url().clone());
                 test.engine = Some(pool.engine());
                 test.isolation = Some(db.isolation());

@@ -1,7 +1,12 @@
 //! What can go wrong between a tenant's id and its rows.
 
+use std::sync::Arc;
+
 use sea_orm::DbErr;
+use tenantry_connection::DataSourceUrl;
 use uuid::Uuid;
+
+use crate::Finding;
 
 /// A failed attempt to reach or use a tenant's data. Messages name the tenant at hand, its tables and constraints; never
 /// another tenant, a bound value or a login.
@@ -122,6 +127,19 @@ pub enum Error {
     )]
     TransactionFailed,
 
+    /// Row-level security of the data source does not hold, so nothing is run there. `cargo xtask check-isolation` shows what
+    /// was found; mend it, or name the objects in `isolation_exceptions`.
+    #[error(
+        "row-level security of {data_source} does not hold, so nothing is run there: {}; run check-isolation for all of it",
+        first(findings)
+    )]
+    NotIsolated {
+        /// The data source.
+        data_source: DataSourceUrl,
+        /// What was found.
+        findings: Arc<[Finding]>,
+    },
+
     /// A stream of this transaction is still open, and a transaction does one thing at a time.
     #[error("a stream of this transaction is still open; read it to its end first")]
     StreamOpen,
@@ -154,8 +172,15 @@ impl Error {
             | Self::NothingToWrite { .. }
             | Self::RawSqlRefused { .. }
             | Self::TransactionFailed
+            | Self::NotIsolated { .. }
             | Self::StreamOpen
             | Self::Decode { .. } => false,
         }
     }
+}
+
+fn first(findings: &[Finding]) -> String {
+    let more = findings.len().saturating_sub(1);
+    let first = findings.first().map(|finding| format!("{}: {}", finding.object, finding.problem)).unwrap_or_default();
+    if more == 0 { first } else { format!("{first} (and {more} more)") }
 }

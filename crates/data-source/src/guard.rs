@@ -7,7 +7,7 @@
 //! from outside gets in: order takes columns, joins take relations. What the walk does not know it refuses, so that a new kind
 //! of expression in sea-query cannot open it.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 
 use sea_orm::{
     Condition, StatementBuilder,
@@ -43,11 +43,12 @@ impl Guard<'_> {
         }
     }
 
-    /// Refuses a condition from outside that could lead out of the tenant, or that the engine does not have.
-    pub(crate) fn check_condition(&self, condition: &Condition) -> Result<(), Error> {
-        let walk = Walk { guard: self, refusal: RefCell::new(None) };
+    /// Refuses a condition from outside that could lead out of the tenant, or that the engine does not have. Says whether there
+    /// is SQL text in it, which can do in the session whatever SQL can do.
+    pub(crate) fn check_condition(&self, condition: &Condition) -> Result<bool, Error> {
+        let walk = Walk { guard: self, refusal: RefCell::new(None), custom: Cell::new(false) };
         walk.expression(&Expr::from(condition.clone()));
-        walk.refusal.into_inner().map_or(Ok(()), Err)
+        walk.refusal.into_inner().map_or(Ok(walk.custom.get()), Err)
     }
 
     fn foreign(&self, audit: &QueryAccessAudit) -> Option<String> {
@@ -61,6 +62,8 @@ impl Guard<'_> {
 struct Walk<'a> {
     guard: &'a Guard<'a>,
     refusal: RefCell<Option<Error>>,
+    /// There is SQL text in it.
+    custom: Cell<bool>,
 }
 
 impl Walk<'_> {
@@ -255,6 +258,7 @@ impl Walk<'_> {
     }
 
     fn custom(&self, what: &'static str) {
+        self.custom.set(true);
         if self.guard.isolation == Isolation::PredicateOnly {
             self.refuse(Error::CustomExpression { table: self.guard.table.to_owned(), what });
         }

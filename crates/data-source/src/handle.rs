@@ -7,6 +7,7 @@
 //!
 //! Neither handle implements `ConnectionTrait` or shows its pool.
 
+mod lease;
 mod transaction;
 mod unit_of_work;
 mod write_log;
@@ -16,17 +17,18 @@ use std::{fmt, future::Future, sync::Arc};
 use futures_util::{StreamExt, stream::BoxStream};
 use sea_orm::{DbBackend, QueryResult, Statement};
 use serde::Serialize;
-use tenantry_connection::{Actor, Engine, Mode, Pool, Session};
+use tenantry_connection::{Actor, Engine, Mode, Session};
 use tenantry_realm::{TenantEntity, TenantKey};
 use uuid::Uuid;
 
+pub use lease::TenantLease;
 pub use transaction::TenantTransaction;
 pub use unit_of_work::UnitOfWork;
 pub use write_log::{WriteLogEntry, WriteOperation};
 
 use sealed::Checked;
 
-use crate::{Error, ScopedDelete, ScopedInsert, ScopedSelect, ScopedUpdate};
+use crate::{Error, ScopedDelete, ScopedInsert, ScopedSelect, ScopedUpdate, pools::AdmittedPool};
 
 /// Which login of a data source a handle uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
@@ -74,24 +76,20 @@ pub struct TenantContext {
     /// Its id in the data source.
     pub(crate) key: TenantKey,
     /// The name of the tenant column in tables that are no entity of the application (the write log).
-    pub(crate) tenant_column: String,
+    pub(crate) tenant_column: Arc<str>,
     /// Which login is used.
     pub(crate) access: Access,
     /// What stands behind the predicate.
     pub(crate) isolation: Isolation,
     /// The engine of the data source.
     pub(crate) engine: Engine,
-    /// Who acts; the write log records it.
-    pub(crate) actor: Actor,
+    /// What its statements run with: the key once more, the tenant's share of connections, and who acts.
+    pub(crate) session: Session,
     /// Where connections come from.
-    pub(crate) pool: Pool,
+    pub(crate) pool: Arc<AdmittedPool>,
 }
 
 impl TenantContext {
-    fn session(&self) -> Session {
-        Session { tenant: Some(self.key.to_string()), actor: self.actor.clone(), transfer: false }
-    }
-
     pub(crate) fn backend(&self) -> DbBackend {
         match self.engine {
             Engine::Postgres => DbBackend::Postgres,
@@ -115,7 +113,7 @@ pub(crate) mod sealed {
             Self { statement, raw: false }
         }
 
-        /// Text of the application's own, which may leave something behind on its connection.
+        /// Text of the application's own, or with some in it, which may leave something behind in its session.
         pub(crate) fn raw(statement: Statement) -> Self {
             Self { statement, raw: true }
         }
@@ -173,7 +171,7 @@ pub trait TenantHandle: sealed::Handle {
 
     /// Who acts.
     fn actor(&self) -> &Actor {
-        &self.context().actor
+        &self.context().session.actor
     }
 
     /// A query of this tenant's rows of `E`.
@@ -207,7 +205,8 @@ pub trait TenantHandle: sealed::Handle {
 
 impl<H: sealed::Handle> TenantHandle for H {}
 
-/// A tenant's data. Cheap to clone; keeps no connection between statements. Each statement is a transaction of its own.
+/// A tenant's data. Cheap to clone; keeps no connection between statements. Each statement is a transaction of its own. Over a
+/// connection that keeps its server session a statement mostly costs one round trip.
 #[derive(Clone)]
 pub struct TenantDb {
     context: Arc<TenantContext>,
@@ -221,13 +220,33 @@ impl TenantDb {
     /// The same data, with writes recorded as done by `actor`.
     #[must_use]
     pub fn as_user(&self, actor: Actor) -> Self {
-        Self::new(TenantContext { actor, ..TenantContext::clone(&self.context) })
+        let mut context = TenantContext::clone(&self.context);
+        context.session.actor = actor;
+        Self::new(context)
+    }
+
+    /// Takes a connection for several statements, so that none of them has to wait for another. Each is still a transaction of
+    /// its own.
+    ///
+    /// # Errors
+    /// [`Error::Connection`] when no connection could be had; it says whether a retry makes sense. [`Error::NotIsolated`].
+    pub async fn lease(&self) -> Result<TenantLease, Error> {
+        TenantLease::take(Arc::clone(&self.context)).await
+    }
+
+    /// Begins a transaction that reads from one snapshot, for several reads that shall agree; behind a pooler in transaction
+    /// mode it also saves each of them its own transaction. The database refuses writes in it.
+    ///
+    /// # Errors
+    /// As [`Self::begin`].
+    pub async fn begin_read(&self) -> Result<TenantTransaction, Error> {
+        TenantTransaction::begin(Arc::clone(&self.context), Mode::Snapshot).await
     }
 
     /// Begins a transaction. Dropped before it is committed, it is rolled back by closing its connection.
     ///
     /// # Errors
-    /// [`Error::Connection`] when no connection could be had; it says whether a retry makes sense.
+    /// [`Error::Connection`] when no connection could be had; it says whether a retry makes sense. [`Error::NotIsolated`].
     pub async fn begin(&self) -> Result<TenantTransaction, Error> {
         TenantTransaction::begin(Arc::clone(&self.context), Mode::Write).await
     }
@@ -257,6 +276,14 @@ impl TenantDb {
         }
     }
 
+    async fn query_raw(&self, statement: Checked, mode: Mode) -> Result<Vec<QueryResult>, Error> {
+        TenantTransaction::begin(Arc::clone(&self.context), mode).await?.query_and_commit(statement).await
+    }
+
+    async fn execute_raw(&self, statement: Checked) -> Result<u64, Error> {
+        TenantTransaction::begin(Arc::clone(&self.context), Mode::Write).await?.execute_and_commit(statement).await
+    }
+
     /// The latest entries of this tenant's write log, newest first.
     ///
     /// # Errors
@@ -272,39 +299,27 @@ impl sealed::Handle for TenantDb {
     }
 
     async fn query_all(&self, statement: Checked, mode: Mode) -> Result<Vec<QueryResult>, Error> {
-        let mut transaction = self.context.pool.begin(&self.context.session(), mode).await?;
-        match transaction.query_all(statement.into_statement()).await {
-            Ok(rows) => {
-                transaction.commit().await?;
-                Ok(rows)
-            }
-            Err(error) => {
-                let _ = transaction.rollback().await;
-                Err(error.into())
-            }
+        if statement.is_raw() {
+            return Box::pin(self.query_raw(statement, mode)).await;
         }
+        let TenantContext { pool, session, .. } = &*self.context;
+        Ok(pool.admitted().await?.query_all(session, mode, statement.into_statement()).await?)
     }
 
     async fn execute(&self, statement: Checked) -> Result<u64, Error> {
-        let mut transaction = self.context.pool.begin(&self.context.session(), Mode::Write).await?;
-        match transaction.execute(statement.into_statement()).await {
-            Ok(affected) => {
-                transaction.commit().await?;
-                Ok(affected)
-            }
-            Err(error) => {
-                let _ = transaction.rollback().await;
-                Err(error.into())
-            }
+        if statement.is_raw() {
+            return Box::pin(self.execute_raw(statement)).await;
         }
+        let TenantContext { pool, session, .. } = &*self.context;
+        Ok(pool.admitted().await?.execute(session, statement.into_statement()).await?)
     }
 
     fn stream(&self, statement: Checked) -> BoxStream<'_, Result<QueryResult, Error>> {
-        // The stream owns its lease: the connection goes back when the last row was read, and is closed when it is dropped.
+        // The stream owns its connection, which goes back when the last row was read, and is closed when it is dropped.
         async_stream::try_stream! {
-            let mut transaction = self.context.pool.begin(&self.context.session(), Mode::Read).await?;
+            let transaction = TenantTransaction::begin(Arc::clone(&self.context), Mode::Read).await?;
             {
-                let mut rows = std::pin::pin!(transaction.stream(statement.into_statement()));
+                let mut rows = transaction.stream(statement);
                 while let Some(row) = rows.next().await {
                     yield row?;
                 }
@@ -331,7 +346,7 @@ impl TenantContext {
             .field("tenant", &self.tenant_id)
             .field("access", &self.access)
             .field("isolation", &self.isolation)
-            .field("data_source", &self.pool.url().as_str())
+            .field("data_source", &self.pool.pool().url().as_str())
             .finish()
     }
 }

@@ -6,6 +6,7 @@
 //!
 //! This crate knows no business table. Nothing that it gives out implements `ConnectionTrait` or shows a pool.
 
+mod admission;
 mod connection_test;
 mod error;
 mod guard;
@@ -20,11 +21,12 @@ mod scoped;
 pub use connection_test::{ConnectionTest, with_causes};
 pub use error::Error;
 pub use handle::{
-    Access, Isolation, TenantDb, TenantHandle, TenantTransaction, UnitOfWork, WriteLogEntry, WriteOperation,
+    Access, Isolation, TenantDb, TenantHandle, TenantLease, TenantTransaction, UnitOfWork, WriteLogEntry,
+    WriteOperation,
 };
 pub use isolation::{Finding, IsolationReport, TenantColumn};
 pub use manager::{CacheStats, ConnectionInfo, DataSourceManager, ManagerOptions};
-pub use pools::PoolStats;
+pub use pools::{ConnectionRules, PoolStats};
 pub use probe::{PROBE_TABLE, ProbedDatabase, RoutingProbe};
 pub use route::{Destination, Placed, Route, RouteError};
 pub use scoped::{ScopedDelete, ScopedInsert, ScopedSelect, ScopedUpdate};

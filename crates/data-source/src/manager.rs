@@ -3,7 +3,7 @@
 //! ```text
 //! tenant(id) ── placement cache ──(miss, single flight)── application database
 //!                    │
-//!                    └── pool cache (data source, access, login) ── TenantDb
+//!                    └── handle ── connections of the data source (one cap), by login
 //! ```
 //!
 //! A placement is cached for a stated time and dropped at once by [`DataSourceManager::clear_tenant`]. Absence and failure are
@@ -21,14 +21,15 @@ use moka::future::Cache;
 use serde::Serialize;
 use serde_json::json;
 use tenantry_app_db::{AppDb, AuditEntry, entities::tenants::TenantStatus};
-use tenantry_connection::{Actor, DataSourceUrl, Engine, Pool, PoolOptions};
+use tenantry_connection::{Actor, DataSourceUrl, Engine, Pool, PoolOptions, Session};
 use tenantry_credential::{CredentialColumn, Keyring, Login, OpenError};
 use uuid::Uuid;
 
 use crate::{
     TenantColumn,
+    admission::AdmissionRules,
     handle::{Access, Isolation, TenantContext, TenantDb},
-    pools::{PoolStats, Pools},
+    pools::{AdmittedPool, PoolStats, Pools},
     route::{Destination, Placed, Route, RouteError},
 };
 
@@ -37,7 +38,7 @@ use crate::{
 pub struct ManagerOptions {
     /// How long a placement is believed. Also the longest time that another process's change goes unnoticed.
     pub placement_ttl: Duration,
-    /// After how long without use a pool is dropped.
+    /// After how long a data source that no placement and no handle refers to any more is let go.
     pub pool_idle: Duration,
     /// How every pool behaves; the cap of connections comes from the data source.
     pub pool: PoolOptions,
@@ -45,6 +46,10 @@ pub struct ManagerOptions {
     pub tenant_column: TenantColumn,
     /// Serve a tenant without a data source from the application database, kept apart by the tenant predicate only.
     pub fallback_to_application_database: bool,
+    /// Run nothing on a PostgreSQL data source whose row-level security was measured and does not hold.
+    pub refuse_unisolated: bool,
+    /// Objects that may be as they are, named as findings of the isolation report name them.
+    pub isolation_exceptions: Vec<String>,
 }
 
 impl Default for ManagerOptions {
@@ -55,6 +60,8 @@ impl Default for ManagerOptions {
             pool: PoolOptions::default(),
             tenant_column: TenantColumn::default(),
             fallback_to_application_database: false,
+            refuse_unisolated: true,
+            isolation_exceptions: Vec::new(),
         }
     }
 }
@@ -67,7 +74,9 @@ pub struct DataSourceManager {
 
 struct Shared {
     app_db: AppDb,
-    app_db_pool: Pool,
+    /// The application database, for tenants that fall back to it.
+    fallback: Arc<AdmittedPool>,
+    tenant_column: Arc<str>,
     keyring: Option<Arc<Keyring>>,
     options: ManagerOptions,
     routes: Cache<Uuid, Arc<Cached>>,
@@ -83,12 +92,33 @@ struct Shared {
     all_cleared: AtomicU64,
 }
 
-/// A route and the login of its restricted access, opened once for as long as the route is believed.
+/// A route, and what restricted access to it gives, made once for as long as the route is believed.
 struct Cached {
     /// How many clears there had been when reading it began.
     read_at: u64,
     route: Route,
-    restricted: Option<Result<Login, Unopened>>,
+    restricted: Result<TenantDb, NoAccess>,
+}
+
+/// Why there is no restricted access, kept with the route.
+#[derive(Clone)]
+enum NoAccess {
+    NoDataSource,
+    NoCredential,
+    Unopened(Unopened),
+    Pool(Arc<tenantry_connection::Error>),
+}
+
+impl NoAccess {
+    fn into_error(self, tenant: Uuid) -> RouteError {
+        let column = CredentialColumn::Anon;
+        match self {
+            Self::NoDataSource => RouteError::NoDataSource(tenant),
+            Self::NoCredential => RouteError::NoCredential { tenant, column },
+            Self::Unopened(unopened) => unopened.into_error(tenant, column),
+            Self::Pool(source) => RouteError::Pool { tenant, source },
+        }
+    }
 }
 
 /// Why a sealed credential was not opened.
@@ -173,14 +203,20 @@ impl DataSourceManager {
     /// absent while every data source is an SQLite file.
     pub fn new(app_db: AppDb, app_db_pool: Pool, keyring: Option<Arc<Keyring>>, options: ManagerOptions) -> Self {
         let routes = Cache::builder().time_to_live(options.placement_ttl).max_capacity(MAX_PLACEMENTS).build();
-        let pools = Pools::new(options.pool_idle, options.pool.clone());
+        let rules = AdmissionRules {
+            column: options.tenant_column.clone(),
+            exceptions: options.isolation_exceptions.clone(),
+            measure: options.refuse_unisolated,
+        };
+        let pools = Pools::new(options.pool_idle, options.pool.clone(), rules);
         // Longer than a placement can be in the cache, the time of reading it included.
         let cleared =
             moka::sync::Cache::builder().time_to_live(options.placement_ttl * 2 + Duration::from_secs(60)).build();
         Self {
             shared: Arc::new(Shared {
                 app_db,
-                app_db_pool,
+                fallback: AdmittedPool::trusted(app_db_pool),
+                tenant_column: options.tenant_column.name.as_str().into(),
                 keyring,
                 options,
                 routes,
@@ -201,7 +237,7 @@ impl DataSourceManager {
     pub async fn tenant(&self, tenant: Uuid) -> Result<TenantDb, RouteError> {
         let cached = self.cached(tenant).await?;
         refuse_inactive(&cached.route)?;
-        self.restricted(&cached)
+        cached.restricted.clone().map_err(|none| none.into_error(tenant))
     }
 
     /// A handle of the service role, for migrations, transfers and administration: row-level security lets it through, so
@@ -212,7 +248,7 @@ impl DataSourceManager {
     /// [`RouteError`]; [`RouteError::Audit`] when it could not be recorded.
     pub async fn tenant_as_service(&self, tenant: Uuid, actor: &Actor, reason: &str) -> Result<TenantDb, RouteError> {
         let cached = self.cached(tenant).await?;
-        let pool = self.service_pool_of(&cached.route)?;
+        let pool = self.shared.service_pool_of(&cached.route)?;
         let entry = AuditEntry {
             tenant: Some(tenant),
             action: "service_access".to_owned(),
@@ -221,7 +257,7 @@ impl DataSourceManager {
             changes: Some(json!({ "reason": reason })),
         };
         self.shared.app_db.audit(&entry, actor).await.map_err(|source| RouteError::Audit { tenant, source })?;
-        Ok(self.handle(&cached.route, pool, Access::Service).as_user(actor.clone()))
+        Ok(self.shared.handle(&cached.route, pool, Access::Service).as_user(actor.clone()))
     }
 
     /// The tenant's placement, from the cache where it is there.
@@ -237,7 +273,8 @@ impl DataSourceManager {
     /// # Errors
     /// [`RouteError`] when there is no data source, or its credential is missing or does not open.
     pub async fn service_pool(&self, tenant: Uuid) -> Result<Pool, RouteError> {
-        self.service_pool_of(&self.cached(tenant).await?.route)
+        let pool = self.shared.service_pool_of(&self.cached(tenant).await?.route)?;
+        Ok(pool.pool().clone())
     }
 
     /// The login of the service role, for the migrators, which open a connection of their own. None for an SQLite file.
@@ -247,7 +284,7 @@ impl DataSourceManager {
     pub async fn service_login(&self, tenant: Uuid) -> Result<Option<Login>, RouteError> {
         let cached = self.cached(tenant).await?;
         let placed = cached.route.placed().ok_or(RouteError::NoDataSource(tenant))?;
-        self.login(tenant, placed, CredentialColumn::Service)
+        self.shared.login(tenant, placed, CredentialColumn::Service)
     }
 
     /// The login of the restricted role. None for an SQLite file.
@@ -257,7 +294,7 @@ impl DataSourceManager {
     pub async fn restricted_login(&self, tenant: Uuid) -> Result<Option<Login>, RouteError> {
         let cached = self.cached(tenant).await?;
         let placed = cached.route.placed().ok_or(RouteError::NoDataSource(tenant))?;
-        self.login(tenant, placed, CredentialColumn::Anon)
+        self.shared.login(tenant, placed, CredentialColumn::Anon)
     }
 
     /// What is known of a tenant's connection, without any secret and without connecting.
@@ -267,7 +304,7 @@ impl DataSourceManager {
     pub async fn connection_info(&self, tenant: Uuid) -> Result<ConnectionInfo, RouteError> {
         let route = self.route(tenant).await?;
         let placed = route.placed();
-        let url = placed.map_or(self.shared.app_db_pool.url(), |placed| &placed.url);
+        let url = placed.map_or(self.shared.fallback.pool().url(), |placed| &placed.url);
         Ok(ConnectionInfo {
             tenant,
             data_source: placed.map(|placed| placed.url.clone()),
@@ -330,7 +367,8 @@ impl DataSourceManager {
     /// A restricted handle whatever the tenant's status, for tests of the connection.
     pub(crate) async fn tenant_for_test(&self, tenant: Uuid) -> Result<(Route, TenantDb), RouteError> {
         let cached = self.cached(tenant).await?;
-        Ok((cached.route.clone(), self.restricted(&cached)?))
+        let db = cached.restricted.clone().map_err(|none| none.into_error(tenant))?;
+        Ok((cached.route.clone(), db))
     }
 
     async fn cached(&self, tenant: Uuid) -> Result<Arc<Cached>, RouteError> {
@@ -364,10 +402,7 @@ impl DataSourceManager {
             shared.misses.fetch_add(1, Ordering::Relaxed);
             let read_at = shared.clears.load(Ordering::SeqCst);
             let route = Route::load(&shared.app_db, tenant, shared.options.tenant_column.key_type).await?;
-            let restricted = route.placed().and_then(|placed| {
-                let sealed = placed.sealed(CredentialColumn::Anon)?;
-                Some(shared.open(tenant, CredentialColumn::Anon, sealed))
-            });
+            let restricted = shared.restricted(&route);
             Ok(Arc::new(Cached { read_at, route, restricted }))
         };
         let loaded = shared
@@ -377,52 +412,66 @@ impl DataSourceManager {
             .map_err(|error: Arc<RouteError>| Arc::try_unwrap(error).unwrap_or_else(RouteError::Shared));
         (loaded, joined.into_inner())
     }
+}
 
-    fn restricted(&self, cached: &Cached) -> Result<TenantDb, RouteError> {
-        let Cached { route, restricted, .. } = cached;
-        let tenant = route.tenant;
+impl Shared {
+    fn restricted(&self, route: &Route) -> Result<TenantDb, NoAccess> {
         let pool = match &route.destination {
-            Destination::ApplicationDatabase if self.shared.options.fallback_to_application_database => {
-                self.shared.app_db_pool.clone()
+            Destination::ApplicationDatabase if self.options.fallback_to_application_database => {
+                Arc::clone(&self.fallback)
             }
-            Destination::ApplicationDatabase => return Err(RouteError::NoDataSource(tenant)),
+            Destination::ApplicationDatabase => return Err(NoAccess::NoDataSource),
             Destination::DataSource(placed) => {
                 let column = CredentialColumn::Anon;
-                let login = match (placed.url.engine(), restricted) {
+                let login = match (placed.url.engine(), placed.sealed(column)) {
                     (Engine::Sqlite, _) => None,
-                    (Engine::Postgres, None) => return Err(RouteError::NoCredential { tenant, column }),
-                    (Engine::Postgres, Some(Ok(login))) => Some(login),
-                    (Engine::Postgres, Some(Err(unopened))) => return Err(unopened.clone().into_error(tenant, column)),
+                    (Engine::Postgres, None) => return Err(NoAccess::NoCredential),
+                    (Engine::Postgres, Some(sealed)) => {
+                        Some(self.open(route.tenant, column, sealed).map_err(NoAccess::Unopened)?)
+                    }
                 };
-                self.pool(tenant, placed, Access::Restricted, login)?
+                let pool = self.pools.get(&placed.url, Access::Restricted, login.as_ref(), &placed.connections);
+                let pool = pool.map_err(|error| NoAccess::Pool(Arc::new(error)))?;
+                if placed.kind.holds_one_tenant() {
+                    pool.pool().keep_warm(placed.pool_min);
+                }
+                pool
             }
         };
         Ok(self.handle(route, pool, Access::Restricted))
     }
 
-    fn service_pool_of(&self, route: &Route) -> Result<Pool, RouteError> {
+    fn service_pool_of(&self, route: &Route) -> Result<Arc<AdmittedPool>, RouteError> {
         let tenant = route.tenant;
         match &route.destination {
-            Destination::ApplicationDatabase if self.shared.options.fallback_to_application_database => {
-                Ok(self.shared.app_db_pool.clone())
+            Destination::ApplicationDatabase if self.options.fallback_to_application_database => {
+                Ok(Arc::clone(&self.fallback))
             }
             Destination::ApplicationDatabase => Err(RouteError::NoDataSource(tenant)),
             Destination::DataSource(placed) => {
                 let login = self.login(tenant, placed, CredentialColumn::Service)?;
-                self.pool(tenant, placed, Access::Service, login.as_ref())
+                let pool = self.pools.get(&placed.url, Access::Service, login.as_ref(), &placed.connections);
+                pool.map_err(|source| RouteError::Pool { tenant, source: Arc::new(source) })
             }
         }
     }
 
-    fn handle(&self, route: &Route, pool: Pool, access: Access) -> TenantDb {
+    fn handle(&self, route: &Route, pool: Arc<AdmittedPool>, access: Access) -> TenantDb {
+        let engine = pool.pool().engine();
+        // What is one tenant's alone is not divided.
+        let share = route.placed().filter(|placed| !placed.kind.holds_one_tenant()).map(|placed| placed.pool_max);
         TenantDb::new(TenantContext {
             tenant_id: route.tenant,
             key: route.key.clone(),
-            tenant_column: self.shared.options.tenant_column.name.clone(),
+            tenant_column: Arc::clone(&self.tenant_column),
             access,
-            isolation: isolation(route, pool.engine(), access),
-            engine: pool.engine(),
-            actor: Actor::default(),
+            isolation: isolation(route, engine, access),
+            engine,
+            session: Session {
+                tenant: Some(route.key.to_string().into()),
+                max_connections: share,
+                ..Session::default()
+            },
             pool,
         })
     }
@@ -432,14 +481,8 @@ impl DataSourceManager {
             return Ok(None);
         }
         let sealed = placed.sealed(column).ok_or(RouteError::NoCredential { tenant, column })?;
-        let login = self.shared.open(tenant, column, sealed);
+        let login = self.open(tenant, column, sealed);
         login.map(Some).map_err(|unopened| unopened.into_error(tenant, column))
-    }
-
-    fn pool(&self, tenant: Uuid, placed: &Placed, access: Access, login: Option<&Login>) -> Result<Pool, RouteError> {
-        let cap = placed.max_connections.unwrap_or(self.shared.options.pool.max_connections);
-        let pool = self.shared.pools.get(&placed.url, access, login, cap);
-        pool.map_err(|source| RouteError::Pool { tenant, source })
     }
 }
 

@@ -1,47 +1,89 @@
-//! One pool per data source, access and login; never one per tenant.
+//! The connections to every data source in use: one cap per data source, whatever the number of tenants and logins.
 
-use std::time::Duration;
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
 
-use moka::sync::Cache;
 use serde::Serialize;
-use tenantry_connection::{DataSourceUrl, Error, Pool, PoolOptions, PoolStatus};
+use tenantry_connection::{DataSourceUrl, Engine, Error, Pool, PoolOptions, PoolStatus, PoolerMode};
 use tenantry_credential::Login;
 
-use crate::handle::Access;
+use crate::{
+    admission::{Admission, AdmissionRules},
+    handle::Access,
+};
 
-/// What a pool is kept under. The login is part of it: a tenant whose credential is wrong must not ride on a connection that
-/// another tenant's right one opened, and a rotated credential gets a new pool while the old one drains.
-#[derive(Clone, PartialEq, Eq, Hash)]
-struct PoolKey {
-    url: DataSourceUrl,
-    access: Access,
-    login: Option<[u8; 32]>,
-}
-
-/// The pools in use. An evicted pool closes when its last lease ends, not before.
+/// The pools in use. A data source that no handle and no cached placement refers to any more is let go some time later.
 pub(crate) struct Pools {
-    cache: Cache<PoolKey, Pool>,
+    sources: Mutex<HashMap<DataSourceUrl, Source>>,
     options: PoolOptions,
+    rules: Arc<AdmissionRules>,
+    idle: Duration,
 }
 
-/// One pool as `cache_stats` shows it.
+struct Source {
+    /// Of whichever login came first; the others are made from it, so that they share its connections and its cap.
+    pool: Pool,
+    /// The login is part of the key: a tenant whose credential is wrong must not ride on a connection that another tenant's
+    /// right one opened.
+    logins: HashMap<(Access, Option<[u8; 32]>), Arc<AdmittedPool>>,
+    asked_for: Instant,
+}
+
+/// A pool, and whether what it leads to was found to keep tenants apart.
+#[derive(Debug)]
+pub(crate) struct AdmittedPool {
+    pool: Pool,
+    /// None where there is nothing to measure: an SQLite file, service access, the application database.
+    admission: Option<Admission>,
+}
+
+/// What the row of a data source says of connections to it. Without a row: the defaults.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ConnectionRules {
+    /// The most connections of this process; none: what the settings say.
+    pub max_connections: Option<u32>,
+    /// What stands between this process and the server.
+    pub pooler: PoolerMode,
+    /// The way past a pooler.
+    pub direct_url: Option<DataSourceUrl>,
+}
+
+/// One data source as `cache_stats` shows it.
 #[derive(Debug, Clone, Serialize)]
 pub struct PoolStats {
     /// The data source.
     pub data_source: DataSourceUrl,
-    /// The access it serves.
-    pub access: Access,
-    /// Its connections now.
+    /// Its connections.
     #[serde(flatten)]
     pub status: PoolStatus,
 }
 
-/// The most pools kept at a time: past it, the least used is evicted.
-const MAX_POOLS: u64 = 10_000;
+impl AdmittedPool {
+    /// A pool that nothing has to be measured for.
+    pub(crate) fn trusted(pool: Pool) -> Arc<Self> {
+        Arc::new(Self { pool, admission: None })
+    }
+
+    /// The pool, for work on tenants' rows: before the first, row-level security is measured.
+    pub(crate) async fn admitted(&self) -> Result<&Pool, crate::Error> {
+        if let Some(admission) = &self.admission {
+            admission.check(&self.pool).await?;
+        }
+        Ok(&self.pool)
+    }
+
+    /// The pool, for work that touches no tenant's rows.
+    pub(crate) fn pool(&self) -> &Pool {
+        &self.pool
+    }
+}
 
 impl Pools {
-    pub(crate) fn new(idle: Duration, options: PoolOptions) -> Self {
-        Self { cache: Cache::builder().time_to_idle(idle).max_capacity(MAX_POOLS).build(), options }
+    pub(crate) fn new(idle: Duration, options: PoolOptions, rules: AdmissionRules) -> Self {
+        Self { sources: Mutex::default(), options, rules: Arc::new(rules), idle }
     }
 
     /// The pool of a data source, made if it is not there; connects nothing.
@@ -50,37 +92,83 @@ impl Pools {
         url: &DataSourceUrl,
         access: Access,
         login: Option<&Login>,
-        max_connections: u32,
-    ) -> Result<Pool, Error> {
-        let key = PoolKey { url: url.clone(), access, login: login.map(Login::fingerprint) };
-        if let Some(pool) = self.cache.get(&key) {
-            return Ok(pool);
+        rules: &ConnectionRules,
+    ) -> Result<Arc<AdmittedPool>, Error> {
+        let max_connections = rules.max_connections.unwrap_or(self.options.max_connections);
+        let mut sources = self.lock();
+        let now = Instant::now();
+        sources.retain(|other, source| other == url || source.is_wanted(now, self.idle));
+        // Another way to the server makes other connections; the old ones end with their handles.
+        let known = sources.get_mut(url).filter(|source| {
+            let options = source.pool.options();
+            (options.pooler, &options.direct_url) == (rules.pooler, &rules.direct_url)
+        });
+        let source = match known {
+            Some(source) => {
+                source.pool.set_max_connections(max_connections);
+                source
+            }
+            None => {
+                let options = PoolOptions {
+                    max_connections,
+                    pooler: rules.pooler,
+                    direct_url: rules.direct_url.clone(),
+                    ..self.options.clone()
+                };
+                let pool = Pool::new(url, login, &options)?;
+                sources.insert(url.clone(), Source { pool, logins: HashMap::new(), asked_for: now });
+                sources.get_mut(url).ok_or_else(|| Error::NoLogin { data_source: url.clone() })?
+            }
+        };
+        source.asked_for = now;
+        let key = (access, login.map(Login::fingerprint));
+        if let Some(pool) = source.logins.get(&key) {
+            return Ok(Arc::clone(pool));
         }
-        // Making a pool connects nothing, so that losing a race here costs nothing: entry keeps the first.
-        let pool = Pool::new(url, login, &PoolOptions { max_connections, ..self.options.clone() })?;
-        Ok(self.cache.entry(key).or_insert(pool).into_value())
+        let pool = source.pool.with_login(login)?;
+        let admission = match (url.engine(), access, login) {
+            (Engine::Postgres, Access::Restricted, Some(login)) => Some(Admission::new(&login.user, &self.rules)),
+            _ => None,
+        };
+        let admitted = Arc::new(AdmittedPool { pool, admission });
+        source.logins.retain(|_, pool| Arc::strong_count(pool) > 1);
+        source.logins.insert(key, Arc::clone(&admitted));
+        Ok(admitted)
     }
 
     pub(crate) fn stats(&self) -> Vec<PoolStats> {
-        let mut stats: Vec<_> = self
-            .cache
-            .iter()
-            .map(|(key, pool)| PoolStats { data_source: key.url.clone(), access: key.access, status: pool.status() })
-            .collect();
-        stats.sort_by(|a, b| (&a.data_source, a.access as u8).cmp(&(&b.data_source, b.access as u8)));
+        let sources = self.lock();
+        let stats = sources.iter().map(|(url, source)| (url.clone(), source.pool.status()));
+        let mut stats: Vec<_> = stats.map(|(data_source, status)| PoolStats { data_source, status }).collect();
+        drop(sources);
+        stats.sort_by(|a, b| a.data_source.cmp(&b.data_source));
         stats
     }
 
+    /// Closes what nobody uses now, and the rest as it is given back; forgets what was measured.
     pub(crate) fn clear(&self) {
-        self.cache.invalidate_all();
+        for (_, source) in self.lock().drain() {
+            source.pool.renew();
+        }
     }
 
     /// Refuses new work on every pool and waits for the work under way.
     pub(crate) async fn close(&self) {
-        let pools: Vec<_> = self.cache.iter().map(|(_, pool)| pool).collect();
-        self.cache.invalidate_all();
-        for pool in pools {
-            pool.close().await;
+        let sources = std::mem::take(&mut *self.lock());
+        for (_, source) in sources {
+            source.pool.close().await;
         }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<DataSourceUrl, Source>> {
+        self.sources.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Source {
+    fn is_wanted(&self, now: Instant, idle: Duration) -> bool {
+        now.duration_since(self.asked_for) < idle
+            || self.logins.values().any(|pool| Arc::strong_count(pool) > 1)
+            || self.pool.status().in_use > 0
     }
 }

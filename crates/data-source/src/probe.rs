@@ -99,7 +99,7 @@ impl DataSourceManager {
         let route = self.route(probe.tenant).await.map_err(|error| with_causes(&error))?;
         // A suspended tenant has a route as well; its probe is written through it all the same.
         let (_, db) = self.tenant_for_test(probe.tenant).await.map_err(|error| with_causes(&error))?;
-        let url = sealed::Handle::context(&db).pool.url().clone();
+        let url = sealed::Handle::context(&db).pool.pool().url().clone();
         probe.data_source = Some(url);
         let engine = db.engine();
         let column = &self.tenant_column().name;

@@ -2,12 +2,18 @@
 
 use tenantry_app_db::{
     AppDb, PlacementRecord,
-    entities::{Hidden, data_sources::SourceKind, tenants::TenantStatus},
+    entities::{
+        Hidden,
+        data_sources::{self, SourceKind},
+        tenants::TenantStatus,
+    },
 };
-use tenantry_connection::{DataSourceUrl, UrlError};
+use tenantry_connection::{DataSourceUrl, PoolerMode, UrlError};
 use tenantry_credential::{CredentialColumn, OpenError};
 use tenantry_realm::{InvalidTenantKey, TenantKey, TenantKeyType};
 use uuid::Uuid;
+
+use crate::ConnectionRules;
 
 /// Why a tenant cannot be routed. Every one of these is closed: there is no default store to fall back to in silence.
 #[derive(Debug, thiserror::Error)]
@@ -30,6 +36,15 @@ pub enum RouteError {
     /// The tenant's data source URL is not usable.
     #[error("the data source URL of tenant {tenant} is not usable; correct data_source_url")]
     Url {
+        /// The tenant.
+        tenant: Uuid,
+        /// What is wrong with it.
+        #[source]
+        source: UrlError,
+    },
+    /// The way past the pooler of the tenant's data source is not usable.
+    #[error("the direct_url of the data source of tenant {tenant} is not usable; correct it, or set it to null")]
+    DirectUrl {
         /// The tenant.
         tenant: Uuid,
         /// What is wrong with it.
@@ -95,7 +110,7 @@ pub enum RouteError {
         tenant: Uuid,
         /// Why not.
         #[source]
-        source: tenantry_connection::Error,
+        source: std::sync::Arc<tenantry_connection::Error>,
     },
     /// The failure of a look-up that several callers shared.
     #[error(transparent)]
@@ -135,8 +150,12 @@ pub struct Placed {
     pub kind: SourceKind,
     /// Where in the world it is, as an administrator noted it.
     pub region: Option<String>,
-    /// The cap of connections as the data source's row states it, per process and access; without a row the setting's.
-    pub max_connections: Option<u32>,
+    /// What its row says of connections to it.
+    pub connections: ConnectionRules,
+    /// The least connections that the tenant is to find open.
+    pub pool_min: u32,
+    /// The most connections that the tenant may hold at a time.
+    pub pool_max: u32,
     /// The sealed credential of the restricted role. Hidden, because what should be sealed may be a login in plain text.
     pub(crate) anon_key: Option<Hidden>,
     /// The sealed credential of the service role.
@@ -176,10 +195,9 @@ impl Route {
                     url,
                     kind: record.source.as_ref().map_or(SourceKind::Shared, |source| source.kind),
                     region: record.region,
-                    max_connections: record
-                        .source
-                        .as_ref()
-                        .and_then(|source| u32::try_from(source.max_connections).ok()),
+                    connections: connection_rules(tenant, record.source.as_ref())?,
+                    pool_min: record.pool_min,
+                    pool_max: record.pool_max,
                     anon_key: record.anon_key.map(Hidden::from),
                     service_key: record.service_key.map(Hidden::from),
                 })
@@ -209,4 +227,19 @@ impl Placed {
             CredentialColumn::Service => self.service_key.as_deref(),
         }
     }
+}
+
+fn connection_rules(tenant: Uuid, source: Option<&data_sources::Model>) -> Result<ConnectionRules, RouteError> {
+    let Some(source) = source else { return Ok(ConnectionRules::default()) };
+    let direct_url = source.direct_url.as_deref().map(DataSourceUrl::parse).transpose();
+    Ok(ConnectionRules {
+        max_connections: u32::try_from(source.max_connections).ok(),
+        pooler: match source.pooler_mode {
+            data_sources::PoolerMode::Auto => PoolerMode::Auto,
+            data_sources::PoolerMode::Direct => PoolerMode::Direct,
+            data_sources::PoolerMode::Session => PoolerMode::Session,
+            data_sources::PoolerMode::Transaction => PoolerMode::Transaction,
+        },
+        direct_url: direct_url.map_err(|source| RouteError::DirectUrl { tenant, source })?,
+    })
 }

@@ -81,9 +81,13 @@ impl<E: TenantEntity> Scope<E> {
         }
         let guard =
             Guard { table: &self.table, scoped: &self.scoped, engine: context.engine, isolation: context.isolation };
-        self.unchecked.iter().try_for_each(|condition| guard.check_condition(condition))?;
+        let mut custom = false;
+        for condition in &self.unchecked {
+            custom |= guard.check_condition(condition)?;
+        }
         guard.check_statement(statement)?;
-        Ok(Checked::new(statement.build(&context.backend())))
+        let statement = statement.build(&context.backend());
+        Ok(if custom { Checked::raw(statement) } else { Checked::new(statement) })
     }
 
     fn decoder(&self) -> Decoder<E> {

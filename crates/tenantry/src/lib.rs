@@ -94,6 +94,7 @@ impl TenantryBuilder {
                     key_type: settings.tenant_key_type,
                 },
                 fallback_to_application_database: settings.fallback_to_application_database,
+                ..ManagerOptions::default()
             },
         );
         Ok(Tenantry { parts: Arc::new(Parts { settings, app_db, app_db_pool, manager }) })

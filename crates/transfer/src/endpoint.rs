@@ -47,7 +47,7 @@ impl Endpoint {
 
     /// A transaction that writes this tenant's rows as they were: Tenantry's own triggers step aside.
     pub(crate) async fn write(&self) -> Result<Transaction, Error> {
-        let session = Session { tenant: Some(self.tenant.to_string()), transfer: true, ..Session::default() };
+        let session = Session { tenant: Some(self.tenant.to_string().into()), transfer: true, ..Session::default() };
         let mut transaction =
             self.pool.begin(&session, Mode::Write).await.map_err(Error::database("beginning to write"))?;
         let settings = match transaction.engine() {

@@ -16,7 +16,7 @@ fn table(name: &'static str) -> TableName {
 
 fn check(engine: Engine, isolation: Isolation, condition: impl IntoCondition) -> Result<(), Error> {
     let scoped = [table("notes")];
-    Guard { table: "notes", scoped: &scoped, engine, isolation }.check_condition(&condition.into_condition())
+    Guard { table: "notes", scoped: &scoped, engine, isolation }.check_condition(&condition.into_condition()).map(drop)
 }
 
 fn unguarded(condition: impl IntoCondition) -> Result<(), Error> {

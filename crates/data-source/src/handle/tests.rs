@@ -11,7 +11,7 @@ mod transactions;
 use std::time::Duration;
 
 use tempfile::TempDir;
-use tenantry_connection::{DataSourceUrl, PoolOptions};
+use tenantry_connection::{DataSourceUrl, Pool, PoolOptions};
 
 use super::*;
 
@@ -54,12 +54,12 @@ impl World {
         TenantDb::new(TenantContext {
             tenant_id: Uuid::from_u128(org.unsigned_abs().into()),
             key: TenantKey::BigInt(org),
-            tenant_column: "org_id".to_owned(),
+            tenant_column: "org_id".into(),
             access: Access::Restricted,
             isolation: Isolation::PredicateOnly,
             engine: Engine::Sqlite,
-            actor: Actor::default(),
-            pool: self.pool.clone(),
+            session: Session { tenant: Some(org.to_string().into()), ..Session::default() },
+            pool: AdmittedPool::trusted(self.pool.clone()),
         })
     }
 

@@ -8,10 +8,10 @@ use std::{
 
 use futures_util::{StreamExt, stream::BoxStream};
 use sea_orm::{QueryResult, Statement, Value};
-use tenantry_connection::{Mode, Transaction};
+use tenantry_connection::{Lease, Mode, Transaction};
 use tokio::sync::{Mutex, MutexGuard};
 
-use super::{Access, Isolation, TenantContext, UnitOfWork, sealed, sealed::Checked};
+use super::{Access, Isolation, TenantContext, UnitOfWork, lease::Slot, sealed, sealed::Checked};
 use crate::Error;
 
 /// A transaction on one tenant's data. It does one thing at a time: statements that are issued at once wait for each other.
@@ -21,6 +21,8 @@ use crate::Error;
 pub struct TenantTransaction {
     context: Arc<TenantContext>,
     state: Mutex<State>,
+    /// Where the connection goes at the end, if not to its pool.
+    home: Option<Slot>,
     streaming: AtomicBool,
     /// Statements that may have written, so far.
     writes: AtomicU64,
@@ -36,14 +38,46 @@ struct State {
 
 impl TenantTransaction {
     pub(super) async fn begin(context: Arc<TenantContext>, mode: Mode) -> Result<Self, Error> {
-        let transaction = context.pool.begin(&context.session(), mode).await?;
+        let lease = context.pool.admitted().await?.lease(&context.session).await?;
+        Self::begin_on(lease, None, context, mode).await
+    }
+
+    pub(super) async fn begin_on(
+        lease: Lease,
+        home: Option<Slot>,
+        context: Arc<TenantContext>,
+        mode: Mode,
+    ) -> Result<Self, Error> {
+        let transaction = lease.begin(&context.session, mode).await?;
         Ok(Self {
             context,
             state: Mutex::new(State { transaction, failed: false }),
+            home,
             streaming: AtomicBool::new(false),
             writes: AtomicU64::new(0),
             given_up: AtomicBool::new(false),
         })
+    }
+
+    pub(super) async fn query_and_commit(self, statement: Checked) -> Result<Vec<QueryResult>, Error> {
+        let rows = sealed::Handle::query_all(&self, statement, Mode::Read).await;
+        self.end_with(rows).await
+    }
+
+    pub(super) async fn execute_and_commit(self, statement: Checked) -> Result<u64, Error> {
+        let affected = sealed::Handle::execute(&self, statement).await;
+        self.end_with(affected).await
+    }
+
+    async fn end_with<T>(self, result: Result<T, Error>) -> Result<T, Error> {
+        match result {
+            Ok(value) => self.commit().await.map(|()| value),
+            Err(error) => {
+                // The statement's own error says more than a failure to roll back, which closes the connection anyway.
+                let _ = self.rollback().await;
+                Err(error)
+            }
+        }
     }
 
     /// Makes the writes last.
@@ -57,7 +91,11 @@ impl TenantTransaction {
             let _ = transaction.rollback().await;
             return Err(Error::TransactionFailed);
         }
-        Ok(transaction.commit().await?)
+        match self.home {
+            Some(home) => home.put(transaction.commit_and_keep().await?),
+            None => transaction.commit().await?,
+        }
+        Ok(())
     }
 
     /// Undoes the writes and gives the connection back.
@@ -65,7 +103,12 @@ impl TenantTransaction {
     /// # Errors
     /// [`Error::Connection`] when the database did not answer; the writes are undone all the same.
     pub async fn rollback(self) -> Result<(), Error> {
-        Ok(self.state.into_inner().transaction.rollback().await?)
+        let transaction = self.state.into_inner().transaction;
+        match self.home {
+            Some(home) => home.put(transaction.rollback_and_keep().await?),
+            None => transaction.rollback().await?,
+        }
+        Ok(())
     }
 
     /// Runs one statement of raw SQL and returns the number of rows it affected. Nothing but row-level security keeps it
@@ -167,7 +210,7 @@ impl sealed::Handle for TenantTransaction {
     fn stream(&self, statement: Checked) -> BoxStream<'_, Result<QueryResult, Error>> {
         // A stream that is dropped midway leaves its statement unfinished: the transaction counts as failed.
         async_stream::try_stream! {
-            let mut state = self.attempt().await?;
+            let mut state = self.attempt_one(&statement).await?;
             let _open = Streaming::set(&self.streaming);
             {
                 let mut rows = std::pin::pin!(state.transaction.stream(statement.into_statement()));

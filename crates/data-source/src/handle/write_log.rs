@@ -70,7 +70,7 @@ pub(super) async fn read(db: &TenantDb, limit: u64) -> Result<Vec<WriteLogEntry>
     let select = Query::select()
         .columns(["id", "table_name", "row_id", "operation", "before", "after", "actor", "logged_at"].map(Alias::new))
         .from(Alias::new(TABLE))
-        .and_where(Expr::col(Alias::new(&context.tenant_column)).eq(context.key.value()))
+        .and_where(Expr::col(Alias::new(&*context.tenant_column)).eq(context.key.value()))
         .order_by_with_nulls(Alias::new("logged_at"), Order::Desc, NullOrdering::Last)
         .order_by_with_nulls(Alias::new("id"), Order::Desc, NullOrdering::Last)
         .limit(Ord::min(limit, i64::MAX as u64))

@@ -1,0 +1,529 @@
+//! The connections of one PostgreSQL data source in this process: opened, kept, checked, set to a tenant, closed.
+
+use std::{
+    sync::{
+        Arc, Mutex, OnceLock, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use sqlx::{ConnectOptions, Connection as _, Executor, PgConnection, postgres::PgConnectOptions};
+use tokio::{sync::Notify, task::JoinHandle, time::timeout};
+
+use super::{
+    PoolOptions, PoolStatus, PoolerMode, probe,
+    queue::{Answer, Asker, Idle, Permit, Pooled, Queue, Ticket},
+    stats::{Closed, Stats},
+};
+use crate::{
+    ConnectFailure, DataSourceUrl, Error, Session,
+    session::{ServerSession, quote_identifier},
+};
+
+/// How often the server looks whether the client of a running statement is still there. Without it, a statement that waits for
+/// a lock would keep its server session for as long as it waits, and that session would not be counted here.
+const CLIENT_CHECK: Duration = Duration::from_millis(500);
+/// How long a session that has ended its statement needs to go away after it was told to.
+const GOODBYE: Duration = Duration::from_millis(25);
+/// How long an abandoned statement may take to its end before its connection is cut instead.
+const LAST_WORD: Duration = Duration::from_millis(200);
+/// After how long without use a connection is asked whether it still works before a lease gets it.
+const CHECK_AFTER: Duration = Duration::from_secs(30);
+const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// A login and how to open a connection with it.
+pub(super) struct Opening {
+    pub(super) fingerprint: [u8; 32],
+    pub(super) options: PgConnectOptions,
+}
+
+/// An open connection.
+pub(crate) struct Connection {
+    pub(crate) raw: PgConnection,
+    /// What its server session is set to. `None` while that is being changed, or cannot be kept.
+    pub(crate) session: Option<ServerSession>,
+    login: [u8; 32],
+    opened: Instant,
+    expires: Instant,
+}
+
+impl Pooled for Box<Connection> {
+    type Login = [u8; 32];
+
+    fn login(&self) -> &[u8; 32] {
+        &self.login
+    }
+
+    fn tenant(&self) -> Option<&Arc<str>> {
+        self.session.as_ref()?.tenant.as_ref()
+    }
+}
+
+pub(super) struct Source {
+    pub(super) url: DataSourceUrl,
+    pub(super) options: PoolOptions,
+    queue: Arc<Queue<Box<Connection>>>,
+    stats: Stats,
+    /// Whether a connection keeps its server session between transactions; found out once.
+    keeps_session: tokio::sync::OnceCell<bool>,
+    born: Instant,
+    /// Connections used before this moment are checked before their next use: one of them was found broken. In nanoseconds
+    /// since `born`, as is the next.
+    suspect_before: AtomicU64,
+    /// Connections opened before this moment are closed before their next use: what they have prepared no longer fits.
+    stale_before: AtomicU64,
+    warm: Mutex<Option<(Arc<Opening>, usize)>>,
+    upkeep: OnceLock<()>,
+    wake: Arc<Notify>,
+}
+
+impl Source {
+    pub(super) fn new(url: &DataSourceUrl, options: &PoolOptions) -> Arc<Self> {
+        Arc::new(Self {
+            url: url.clone(),
+            queue: Queue::new(options.max_connections as usize),
+            options: options.clone(),
+            stats: Stats::default(),
+            keeps_session: tokio::sync::OnceCell::new(),
+            born: Instant::now(),
+            suspect_before: AtomicU64::new(0),
+            stale_before: AtomicU64::new(0),
+            warm: Mutex::new(None),
+            upkeep: OnceLock::new(),
+            wake: Arc::new(Notify::new()),
+        })
+    }
+
+    /// Waits for a connection of this login; of several, one that is set to the session's tenant already.
+    pub(super) async fn lease(
+        self: &Arc<Self>,
+        opening: &Arc<Opening>,
+        session: &Session,
+    ) -> Result<PostgresLease, Error> {
+        // The usual case waits for nothing; the others are boxed, so that they do not make every caller's future larger.
+        let mut permit = match self.keeps_session.get() {
+            None => Box::pin(self.permit_slowly(opening, session)).await?,
+            Some(_) => match self.queue.ask(&asker(opening, session)) {
+                Answer::Now(permit) => permit,
+                Answer::Wait(ticket) => Box::pin(self.wait(ticket, session)).await?,
+                Answer::Closed => return Err(self.closed_error()),
+            },
+        };
+        match permit.take_idle() {
+            Some(Idle { connection, since }) if self.is_fresh(&connection, since, opening) => {
+                Ok(self.lease_of(connection, permit, session))
+            }
+            idle => Box::pin(self.lease_slowly(idle, permit, opening, session)).await,
+        }
+    }
+
+    fn lease_of(
+        self: &Arc<Self>,
+        connection: Box<Connection>,
+        permit: Permit<Box<Connection>>,
+        session: &Session,
+    ) -> PostgresLease {
+        match &connection.session {
+            Some(known) if known.tenant == session.tenant => self.stats.tag_hit(),
+            _ => self.stats.tag_miss(),
+        }
+        PostgresLease::new(self, connection, permit)
+    }
+
+    async fn permit_slowly(
+        self: &Arc<Self>,
+        opening: &Opening,
+        session: &Session,
+    ) -> Result<Permit<Box<Connection>>, Error> {
+        self.keeps_session(opening).await?;
+        match self.queue.ask(&asker(opening, session)) {
+            Answer::Now(permit) => Ok(permit),
+            Answer::Wait(ticket) => self.wait(ticket, session).await,
+            Answer::Closed => Err(self.closed_error()),
+        }
+    }
+
+    /// Uses what is idle after a check, or opens a connection.
+    async fn lease_slowly(
+        self: &Arc<Self>,
+        idle: Option<Idle<Box<Connection>>>,
+        mut permit: Permit<Box<Connection>>,
+        opening: &Opening,
+        session: &Session,
+    ) -> Result<PostgresLease, Error> {
+        let deadline = Instant::now() + self.options.acquire_timeout;
+        let keeps_session = self.keeps_session.get().copied().unwrap_or(false);
+        if let Some(idle) = idle {
+            match self.checked(idle, opening).await {
+                Ok(connection) => return Ok(self.lease_of(connection, permit, session)),
+                Err((connection, why)) => {
+                    // In a task of its own: the slot is free when the server's session has ended, also if nobody waits for
+                    // that any more.
+                    permit = match self.retire(connection, permit, why).await {
+                        Ok(permit) => permit,
+                        Err(_) => return Err(self.closed_error()),
+                    };
+                }
+            }
+        }
+        let opened = timeout(deadline.saturating_duration_since(Instant::now()), self.open(opening, keeps_session));
+        let connection = match opened.await {
+            Ok(connection) => connection?,
+            Err(_) => return Err(Error::from_connect(&self.url, sqlx::Error::PoolTimedOut)),
+        };
+        self.look_after();
+        Ok(self.lease_of(connection, permit, session))
+    }
+
+    async fn wait(&self, ticket: Ticket<Box<Connection>>, session: &Session) -> Result<Permit<Box<Connection>>, Error> {
+        let started = Instant::now();
+        let granted = timeout(self.options.acquire_timeout, ticket.granted()).await;
+        self.stats.waited(started.elapsed());
+        match granted {
+            Ok(Some(permit)) => Ok(permit),
+            Ok(None) => Err(self.closed_error()),
+            Err(_) => {
+                self.stats.exhausted();
+                let counts = self.queue.counts();
+                let held = session.tenant.as_ref().map_or(0, |tenant| self.queue.held_by(tenant));
+                Err(Error::Exhausted {
+                    data_source: self.url.clone(),
+                    cap: u32::try_from(counts.cap).unwrap_or(u32::MAX),
+                    waiting: counts.waiting,
+                    held,
+                    share: session.max_connections,
+                    waited_ms: started.elapsed().as_millis(),
+                })
+            }
+        }
+    }
+
+    /// Whether a connection can be used as it is.
+    fn is_fresh(&self, connection: &Connection, since: Instant, opening: &Opening) -> bool {
+        let now = Instant::now();
+        let used = self.since_born(since);
+        connection.login == opening.fingerprint
+            && connection.expires > now
+            && now.duration_since(since) < CHECK_AFTER
+            && used >= self.suspect_before.load(Ordering::Acquire)
+            && self.since_born(connection.opened) >= self.stale_before.load(Ordering::Acquire)
+    }
+
+    /// The connection if it answers, or why it must be closed.
+    async fn checked(
+        &self,
+        idle: Idle<Box<Connection>>,
+        opening: &Opening,
+    ) -> Result<Box<Connection>, (Box<Connection>, Closed)> {
+        let Idle { mut connection, .. } = idle;
+        if connection.login != opening.fingerprint {
+            return Err((connection, Closed::Replaced));
+        }
+        let stale = self.since_born(connection.opened) < self.stale_before.load(Ordering::Acquire);
+        if stale || connection.expires <= Instant::now() {
+            return Err((connection, Closed::Age));
+        }
+        match timeout(CHECK_TIMEOUT, connection.raw.ping()).await {
+            Ok(Ok(())) => Ok(connection),
+            _ => Err((connection, Closed::Broken)),
+        }
+    }
+
+    pub(super) async fn open(&self, opening: &Opening, keeps_session: bool) -> Result<Box<Connection>, Error> {
+        let mut pause = Duration::from_millis(10);
+        let mut raw = loop {
+            match opening.options.connect().await {
+                Ok(raw) => break raw,
+                Err(source) => match Error::from_connect(&self.url, source) {
+                    // Full, or starting, or stopping: until the caller's deadline that may pass.
+                    Error::Connect { reason: ConnectFailure::Unavailable, .. } if pause < Duration::from_secs(2) => {
+                        tokio::time::sleep(pause).await;
+                        pause *= 2;
+                    }
+                    error => return Err(error),
+                },
+            }
+        };
+        self.stats.opened();
+        let session = if keeps_session {
+            // Temporary objects are looked up last: a temporary table must never shadow a real one.
+            let setup = format!("SET search_path = {}, pg_temp", quote_identifier(&self.options.schema));
+            let broken = |source| Error::from_connect(&self.url, source);
+            raw.execute(sqlx::raw_sql(sqlx::AssertSqlSafe(setup))).await.map_err(broken)?;
+            // Not every system can do it: PostgreSQL refuses the setting there.
+            let check = format!("SET client_connection_check_interval = {}", CLIENT_CHECK.as_millis());
+            match raw.execute(sqlx::raw_sql(sqlx::AssertSqlSafe(check))).await {
+                Ok(_) | Err(sqlx::Error::Database(_)) => {}
+                Err(source) => return Err(broken(source)),
+            }
+            Some(ServerSession::default())
+        } else {
+            None
+        };
+        let opened = Instant::now();
+        // Spread, so that connections opened at once are not closed at once.
+        let lifetime = self.options.max_lifetime;
+        let spread = lifetime.mul_f64(f64::from(opened.duration_since(self.born).subsec_nanos() % 1000) / 10_000.0);
+        let expires = opened + lifetime.saturating_sub(spread);
+        Ok(Box::new(Connection { raw, session, login: opening.fingerprint, opened, expires }))
+    }
+
+    /// Whether a connection keeps its server session between transactions, so that settings and named statements hold on it.
+    pub(super) async fn keeps_session(self: &Arc<Self>, opening: &Opening) -> Result<bool, Error> {
+        if let Some(known) = self.keeps_session.get() {
+            return Ok(*known);
+        }
+        let found = self.keeps_session.get_or_try_init(async || match self.options.pooler {
+            PoolerMode::Direct | PoolerMode::Session => Ok(true),
+            PoolerMode::Transaction => Ok(false),
+            PoolerMode::Auto => {
+                // Nobody has a lease yet: all of them wait for this. The probe takes two connections of the cap; where that
+                // is one, it cannot be known, and what is safe everywhere is used.
+                let (Some(_first), Some(_second)) = (self.queue.ask_for_room(), self.queue.ask_for_room()) else {
+                    return Ok(false);
+                };
+                let probe = probe::keeps_session(&self.url, &opening.options);
+                let found = match timeout(self.options.acquire_timeout, probe).await {
+                    Ok(found) => found,
+                    Err(_) => Err(Error::from_connect(&self.url, sqlx::Error::PoolTimedOut)),
+                };
+                tokio::time::sleep(GOODBYE).await;
+                found
+            }
+        });
+        found.await.copied()
+    }
+
+    pub(super) fn status(&self) -> PoolStatus {
+        let counts = self.queue.counts();
+        let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+        PoolStatus {
+            open: number(counts.slots),
+            idle: number(counts.idle),
+            in_use: number(counts.slots - counts.idle),
+            waiting: number(counts.waiting),
+            max: number(counts.cap),
+            ..self.stats.read()
+        }
+    }
+
+    pub(super) fn set_max_connections(&self, max: u32) {
+        self.queue.set_cap(max as usize);
+    }
+
+    pub(super) fn keep_warm(self: &Arc<Self>, opening: &Arc<Opening>, connections: u32) {
+        *self.warm.lock().unwrap_or_else(PoisonError::into_inner) = Some((Arc::clone(opening), connections as usize));
+        self.look_after();
+        self.wake.notify_one();
+    }
+
+    pub(super) fn renew(self: &Arc<Self>) {
+        self.outdate();
+        if tokio::runtime::Handle::try_current().is_ok() {
+            self.retire_idle(Closed::Retired, |_| true);
+        }
+    }
+
+    /// Refuses new leases, waits for those there are, and for the end of every connection.
+    pub(super) async fn close(self: &Arc<Self>) {
+        self.queue.close();
+        self.retire_idle(Closed::Retired, |_| true);
+        self.queue.drained().await;
+    }
+
+    fn closed_error(&self) -> Error {
+        Error::Connect { data_source: self.url.clone(), reason: ConnectFailure::Closed, source: None }
+    }
+
+    fn since_born(&self, moment: Instant) -> u64 {
+        u64::try_from(moment.saturating_duration_since(self.born).as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    /// A connection broke: the others that have been idle since may have, too.
+    fn suspect(&self) {
+        self.suspect_before.fetch_max(self.since_born(Instant::now()), Ordering::AcqRel);
+    }
+
+    /// What connections have prepared no longer fits the tables.
+    pub(crate) fn outdate(&self) {
+        self.stale_before.fetch_max(self.since_born(Instant::now()), Ordering::AcqRel);
+    }
+
+    /// Tells the server goodbye. The permit comes back when its session has ended.
+    fn retire(
+        self: &Arc<Self>,
+        connection: Box<Connection>,
+        permit: Permit<Box<Connection>>,
+        why: Closed,
+    ) -> JoinHandle<Permit<Box<Connection>>> {
+        self.stats.closed(why);
+        let keeps_session = self.keeps_session.get().copied().unwrap_or(false);
+        tokio::spawn(async move {
+            if timeout(CHECK_TIMEOUT, connection.raw.close()).await.is_ok() && keeps_session {
+                tokio::time::sleep(GOODBYE).await;
+            }
+            permit
+        })
+    }
+
+    fn retire_idle(self: &Arc<Self>, why: Closed, unwanted: impl FnMut(&Idle<Box<Connection>>) -> bool) {
+        for (permit, connection) in self.queue.remove_idle(unwanted) {
+            drop(self.retire(connection, permit, why));
+        }
+    }
+
+    /// Closes a connection in whose session anything may be going on. Its slot stays taken until the server's session is gone.
+    fn bury(self: &Arc<Self>, mut connection: Box<Connection>, permit: Permit<Box<Connection>>, why: Closed) {
+        self.stats.closed(why);
+        // Behind a pooler this is the pooler's part, and the connection is one to the pooler. Without a runtime nobody waits.
+        let keeps_session = self.keeps_session.get().copied().unwrap_or(false);
+        let (true, Ok(runtime)) = (keeps_session, tokio::runtime::Handle::try_current()) else { return };
+        runtime.spawn(async move {
+            // An abandoned statement mostly ends by itself; one that waits for a lock or runs for long is cut off.
+            let ended = timeout(LAST_WORD, connection.raw.ping()).await;
+            if matches!(ended, Ok(Ok(()))) {
+                let _ = timeout(CHECK_TIMEOUT, connection.raw.close()).await;
+                tokio::time::sleep(GOODBYE).await;
+            } else if ended.is_err() {
+                drop(connection);
+                tokio::time::sleep(2 * CLIENT_CHECK).await;
+            }
+            drop(permit);
+        });
+    }
+
+    /// Starts the task that closes what is idle for too long and keeps connections warm; once.
+    fn look_after(self: &Arc<Self>) {
+        self.upkeep.get_or_init(|| {
+            // Not the source itself: it goes with its last pool, and the task with it.
+            let (source, wake) = (Arc::downgrade(self), Arc::clone(&self.wake));
+            let shortest = self.options.idle_timeout.min(self.options.max_lifetime) / 2;
+            let pause = shortest.clamp(Duration::from_millis(50), Duration::from_secs(30));
+            tokio::spawn(async move {
+                while let Some(source) = source.upgrade() {
+                    source.expire();
+                    source.warm_up().await;
+                    if source.queue.is_closed() {
+                        return;
+                    }
+                    drop(source);
+                    let _ = timeout(pause, wake.notified()).await;
+                }
+            });
+        });
+    }
+
+    fn expire(self: &Arc<Self>) {
+        let now = Instant::now();
+        self.retire_idle(Closed::Age, |idle| idle.connection.expires <= now);
+        let idle_timeout = self.options.idle_timeout;
+        let keep = self.warm.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map_or(0, |(_, count)| *count);
+        let mut spare = self.queue.counts().slots.saturating_sub(keep);
+        self.retire_idle(Closed::Unused, |idle| {
+            let unused = spare > 0 && now.duration_since(idle.since) >= idle_timeout;
+            spare -= usize::from(unused);
+            unused
+        });
+    }
+
+    /// Opens what is missing to the number of connections that are kept warm.
+    async fn warm_up(self: &Arc<Self>) {
+        let warm = self.warm.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let Some((opening, count)) = warm else { return };
+        let Ok(keeps_session) = self.keeps_session(&opening).await else { return };
+        while self.queue.counts().slots < count {
+            let Some(permit) = self.queue.ask_for_room() else { return };
+            let opened = timeout(self.options.acquire_timeout, self.open(&opening, keeps_session)).await;
+            let Ok(Ok(connection)) = opened else { return };
+            if let Err((permit, connection)) = permit.put_back(connection, Instant::now()) {
+                drop(self.retire(connection, permit, Closed::Retired));
+                return;
+            }
+        }
+    }
+}
+
+fn asker(opening: &Opening, session: &Session) -> Asker<[u8; 32]> {
+    Asker { login: opening.fingerprint, tenant: session.tenant.clone(), share: session.max_connections }
+}
+
+/// A connection out of its source. Dropped while nothing is going on in its session, it is idle again; otherwise it is closed.
+pub(crate) struct PostgresLease {
+    /// Both are there until the drop.
+    inner: Option<(Box<Connection>, Permit<Box<Connection>>)>,
+    source: Arc<Source>,
+    /// Nothing is going on in the server's session: no statement, no transaction, nothing left behind.
+    clean: bool,
+    /// Why it is closed if it is not clean.
+    why: Closed,
+}
+
+impl PostgresLease {
+    fn new(source: &Arc<Source>, connection: Box<Connection>, permit: Permit<Box<Connection>>) -> Self {
+        Self { inner: Some((connection, permit)), source: Arc::clone(source), clean: true, why: Closed::Abandoned }
+    }
+
+    /// The connection. Whoever lets anything happen on it says so first by [`Self::set_busy`].
+    pub(crate) fn connection(&mut self) -> Result<&mut Connection, Error> {
+        self.inner.as_mut().map(|(connection, _)| &mut **connection).ok_or(Error::Ended)
+    }
+
+    /// Whether its session is kept between transactions, so that named statements and session settings hold.
+    pub(crate) fn keeps_session(&self) -> bool {
+        self.source.keeps_session.get().copied().unwrap_or(false)
+    }
+
+    /// The schema that unqualified names are looked up in.
+    pub(crate) fn schema(&self) -> &str {
+        &self.source.options.schema
+    }
+
+    /// Whether another statement can be run on it.
+    pub(crate) fn is_clean(&self) -> bool {
+        self.clean
+    }
+
+    /// Something is going on in the server's session: dropped now, the connection is closed.
+    pub(crate) fn set_busy(&mut self) {
+        self.clean = false;
+    }
+
+    /// Nothing is going on any more.
+    pub(crate) fn set_clean(&mut self) {
+        self.clean = true;
+    }
+
+    /// The connection is closed at its drop, whatever else.
+    pub(crate) fn close_because(&mut self, why: Closed) {
+        self.clean = false;
+        self.why = why;
+    }
+
+    /// A statement failed because what was prepared no longer fits: no older connection is used again.
+    pub(crate) fn outdated(&mut self) {
+        self.source.outdate();
+        self.close_because(Closed::Age);
+    }
+
+    /// The connection is no more.
+    pub(crate) fn broken(&mut self) {
+        self.source.suspect();
+        self.close_because(Closed::Broken);
+    }
+}
+
+impl Drop for PostgresLease {
+    fn drop(&mut self) {
+        let Some((connection, permit)) = self.inner.take() else { return };
+        if !self.clean {
+            return self.source.bury(connection, permit, self.why);
+        }
+        if let Err((permit, connection)) = permit.put_back(connection, Instant::now()) {
+            match tokio::runtime::Handle::try_current() {
+                Ok(_) => drop(self.source.retire(connection, permit, Closed::Retired)),
+                Err(_) => self.source.stats.closed(Closed::Retired),
+            }
+        }
+    }
+}

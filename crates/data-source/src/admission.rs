@@ -1,0 +1,92 @@
+//! Before the first statement on a tenant's rows, row-level security of the data source is measured; where it does not hold,
+//! nothing is run.
+//!
+//! The catalogs are measured, which takes some tens of milliseconds once per data source and login. The attack is left to the
+//! operators' command: a process that starts must not write, not even what it rolls back.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use tenantry_connection::{Mode, Pool, Session};
+use tokio::sync::OnceCell;
+
+use crate::{Error, Finding, IsolationReport, TenantColumn};
+
+/// How a refusal is remembered: a data source that does not hold would otherwise be measured for every request.
+const REFUSED_FOR: Duration = Duration::from_secs(5);
+
+/// What is measured, and what is put up with.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct AdmissionRules {
+    pub(crate) column: TenantColumn,
+    /// Objects whose findings are put up with, as findings name them.
+    pub(crate) exceptions: Vec<String>,
+    /// Off: nothing is measured.
+    pub(crate) measure: bool,
+}
+
+/// What was found of one data source and restricted login.
+#[derive(Debug)]
+pub(crate) struct Admission {
+    role: String,
+    rules: Arc<AdmissionRules>,
+    holds: OnceCell<()>,
+    refused: Mutex<Option<(Instant, Arc<[Finding]>)>>,
+}
+
+impl Admission {
+    pub(crate) fn new(role: &str, rules: &Arc<AdmissionRules>) -> Self {
+        Self { role: role.to_owned(), rules: Arc::clone(rules), holds: OnceCell::new(), refused: Mutex::new(None) }
+    }
+
+    /// Measures once; of many callers one. Cancel-safe.
+    ///
+    /// # Errors
+    /// [`Error::NotIsolated`] with what was found; [`Error::Connection`] when it could not be measured.
+    pub(crate) async fn check(&self, pool: &Pool) -> Result<(), Error> {
+        if self.holds.initialized() || !self.rules.measure {
+            return Ok(());
+        }
+        // Boxed, so that it does not make every caller's future larger.
+        match Box::pin(self.holds.get_or_try_init(|| self.measure(pool))).await {
+            Ok(()) | Err(NotAdmitted::Empty) => Ok(()),
+            Err(NotAdmitted::Refused(error)) => Err(error),
+        }
+    }
+
+    async fn measure(&self, pool: &Pool) -> Result<(), NotAdmitted> {
+        let refused = |findings| Error::NotIsolated { data_source: pool.url().clone(), findings };
+        let remembered = self.refused.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some((at, findings)) = remembered
+            && at.elapsed() < REFUSED_FOR
+        {
+            return Err(refused(findings).into());
+        }
+        let mut transaction = pool.begin(&Session::default(), Mode::Read).await.map_err(Error::from)?;
+        let report = IsolationReport::measure(&mut transaction, &self.role, &self.rules.column);
+        let report = report.await.map_err(Error::from)?;
+        transaction.commit().await.map_err(Error::from)?;
+        let IsolationReport { tables, findings, .. } = report;
+        let excepted = |finding: &Finding| self.rules.exceptions.contains(&finding.object);
+        let findings: Arc<[Finding]> = findings.into_iter().filter(|finding| !excepted(finding)).collect();
+        if findings.is_empty() {
+            return if tables.is_empty() { Err(NotAdmitted::Empty) } else { Ok(()) };
+        }
+        *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), Arc::clone(&findings)));
+        Err(refused(findings).into())
+    }
+}
+
+enum NotAdmitted {
+    /// There is nothing to keep apart yet; to be measured again when there is.
+    Empty,
+    Refused(Error),
+}
+
+impl From<Error> for NotAdmitted {
+    fn from(error: Error) -> Self {
+        Self::Refused(error)
+    }
+}

@@ -1,0 +1,129 @@
+//! One connection for the statements of one request.
+
+use std::{
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use futures_util::{StreamExt, stream::BoxStream};
+use sea_orm::QueryResult;
+use tenantry_connection::{Lease, Mode};
+
+use super::{TenantContext, TenantTransaction, UnitOfWork, sealed, sealed::Checked};
+use crate::Error;
+
+/// A connection for several statements on one tenant's data, each a transaction of its own. It goes back to its pool when this
+/// is dropped.
+///
+/// It does one thing at a time: statements that are issued at once, and a transaction that is begun, take it, and whatever comes
+/// meanwhile takes a connection of its own from the pool. After a statement that was cancelled, or a connection that broke, the
+/// next statement takes another one.
+pub struct TenantLease {
+    context: Arc<TenantContext>,
+    slot: Slot,
+}
+
+/// Where the connection is while nothing runs on it.
+#[derive(Clone, Default)]
+pub(super) struct Slot(Arc<Mutex<Option<Lease>>>);
+
+impl Slot {
+    /// Puts a connection where the next statement finds it. Should there be one already, this one goes back to its pool.
+    pub(super) fn put(&self, lease: Lease) {
+        let mut slot = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if lease.is_usable() && slot.is_none() {
+            *slot = Some(lease);
+        }
+    }
+
+    fn take(&self) -> Option<Lease> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+impl TenantLease {
+    pub(super) async fn take(context: Arc<TenantContext>) -> Result<Self, Error> {
+        let lease = context.pool.admitted().await?.lease(&context.session).await?;
+        let slot = Slot::default();
+        slot.put(lease);
+        Ok(Self { context, slot })
+    }
+
+    /// Begins a transaction on this connection. Dropped before it is committed, it is rolled back by closing the connection.
+    ///
+    /// # Errors
+    /// [`Error::Connection`] when no connection could be had; it says whether a retry makes sense.
+    pub async fn begin(&self) -> Result<TenantTransaction, Error> {
+        self.begin_as(Mode::Write).await
+    }
+
+    /// Begins a transaction that reads from one snapshot. The database refuses writes in it.
+    ///
+    /// # Errors
+    /// As [`Self::begin`].
+    pub async fn begin_read(&self) -> Result<TenantTransaction, Error> {
+        self.begin_as(Mode::Snapshot).await
+    }
+
+    async fn begin_as(&self, mode: Mode) -> Result<TenantTransaction, Error> {
+        let lease = self.lease().await?;
+        TenantTransaction::begin_on(lease, Some(self.slot.clone()), Arc::clone(&self.context), mode).await
+    }
+
+    async fn lease(&self) -> Result<Lease, Error> {
+        match self.slot.take() {
+            Some(lease) => Ok(lease),
+            None => Ok(self.context.pool.admitted().await?.lease(&self.context.session).await?),
+        }
+    }
+}
+
+impl sealed::Handle for TenantLease {
+    fn context(&self) -> &Arc<TenantContext> {
+        &self.context
+    }
+
+    async fn query_all(&self, statement: Checked, mode: Mode) -> Result<Vec<QueryResult>, Error> {
+        if statement.is_raw() {
+            return Box::pin(async { self.begin_as(mode).await?.query_and_commit(statement).await }).await;
+        }
+        let mut lease = self.lease().await?;
+        let rows = lease.query_all(&self.context.session, mode, statement.into_statement()).await;
+        self.slot.put(lease);
+        Ok(rows?)
+    }
+
+    async fn execute(&self, statement: Checked) -> Result<u64, Error> {
+        if statement.is_raw() {
+            return Box::pin(async { self.begin().await?.execute_and_commit(statement).await }).await;
+        }
+        let mut lease = self.lease().await?;
+        let affected = lease.execute(&self.context.session, statement.into_statement()).await;
+        self.slot.put(lease);
+        Ok(affected?)
+    }
+
+    fn stream(&self, statement: Checked) -> BoxStream<'_, Result<QueryResult, Error>> {
+        async_stream::try_stream! {
+            let transaction = self.begin_as(Mode::Read).await?;
+            {
+                let mut rows = sealed::Handle::stream(&transaction, statement);
+                while let Some(row) = rows.next().await {
+                    yield row?;
+                }
+            }
+            transaction.commit().await?;
+        }
+        .boxed()
+    }
+
+    async fn unit_of_work(&self, mode: Mode) -> Result<UnitOfWork<'_>, Error> {
+        self.begin_as(mode).await.map(UnitOfWork::own)
+    }
+}
+
+impl fmt::Debug for TenantLease {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.context.fmt_as(f, "TenantLease")
+    }
+}
