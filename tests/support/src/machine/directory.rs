@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -35,7 +35,9 @@ impl PrivateDirectory {
         let bases = [usual.as_path(), Path::new("/tmp"), Path::new("/var/tmp")];
         let base = bases.into_iter().find(|base| is_usable(base, account.as_ref())).unwrap_or(&usual);
         let prepare = |source| MachineError::Prepare { path: base.to_owned(), source };
-        let directory = tempfile::Builder::new().prefix("tenantry-").tempdir_in(base).map_err(prepare)?;
+        let mut builder = tempfile::Builder::new();
+        builder.prefix("tenantry-").permissions(fs::Permissions::from_mode(0o700));
+        let directory = builder.tempdir_in(base).map_err(prepare)?;
         if let Some(account) = &account {
             account.own(directory.path()).map_err(prepare)?;
         }

@@ -120,8 +120,8 @@ async fn a_killed_pooler_restarts_and_a_dropped_one_leaves_nothing() {
     after.execute("SELECT 1").await.unwrap();
     let restarted = pooler.pid().unwrap();
     let directory = pooler.directory().to_owned();
-    for secret in ["userlist.txt", "pgbouncer.ini"] {
-        assert_eq!(fs::metadata(directory.join(secret)).unwrap().permissions().mode() & 0o777, 0o600);
+    for (path, mode) in [("", 0o700), ("userlist.txt", 0o600), ("pgbouncer.ini", 0o600)] {
+        assert_eq!(fs::metadata(directory.join(path)).unwrap().permissions().mode() & 0o777, mode, "{path:?}");
     }
     drop(pooler);
     assert!(!runs(restarted) && !directory.exists());
