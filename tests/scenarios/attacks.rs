@@ -2,7 +2,7 @@
 
 use tenantry::operations::test_routing;
 use tenantry_app_db::{Error, NewPlacement, NewTenant};
-use tenantry_connection::{Actor, Engine};
+use tenantry_connection::Actor;
 use tenantry_credential::CredentialColumn;
 use tenantry_data_source::TenantTransaction;
 use uuid::Uuid;
@@ -187,8 +187,23 @@ async fn each_way_past_the_policies_is_measured_and_named() {
 // Catches what an application's own SQL leaves on a connection, and the next borrower of it.
 #[tokio::test(flavor = "multi_thread")]
 async fn raw_sql_leaves_nothing_to_the_next_borrower() {
-    let world = World::new(Engine::Postgres, |settings| settings.max_connections = 1).await;
+    let world = World::postgres().await;
     let [one, two] = [world.tenant("acme").await.id, world.tenant("globex").await.id];
+    // A connection that keeps its session is closed; behind a pooler it is the pooler's, and is cleaned.
+    for (mode, kept) in [("direct", false), ("transaction", true)] {
+        let source = world.shared().url;
+        world
+            .app_sql(&format!(
+                "INSERT INTO data_sources (url, pooler_mode, max_connections) VALUES ('{source}', '{mode}', 1)
+                 ON CONFLICT (url) DO UPDATE SET pooler_mode = excluded.pooler_mode, max_connections = 1"
+            ))
+            .await;
+        world.tenantry.manager().clear_all();
+        raw_sql_leaves_nothing(&world, one, two, kept).await;
+    }
+}
+
+async fn raw_sql_leaves_nothing(world: &World, one: Uuid, two: Uuid, kept: bool) {
     let (one, two) = (world.tenantry.tenant(one).await.unwrap(), world.tenantry.tenant(two).await.unwrap());
     for (leave, look) in [
         ("SET statement_timeout = '7s'", "SELECT current_setting('statement_timeout') = '7s'"),
@@ -201,7 +216,7 @@ async fn raw_sql_leaves_nothing_to_the_next_borrower() {
             "SELECT pg_advisory_lock(4711)",
             "SELECT EXISTS (SELECT FROM pg_locks WHERE objid = 4711 AND locktype = 'advisory')",
         ),
-        ("PREPARE left_behind AS SELECT 1", "SELECT EXISTS (SELECT FROM pg_prepared_statements)"),
+        ("PREPARE left_behind AS SELECT 1", "SELECT EXISTS (SELECT FROM pg_prepared_statements WHERE from_sql)"),
         (
             "DECLARE left_behind CURSOR WITH HOLD FOR SELECT name FROM accounts",
             "SELECT EXISTS (SELECT FROM pg_cursors WHERE name = 'left_behind')",
@@ -214,7 +229,7 @@ async fn raw_sql_leaves_nothing_to_the_next_borrower() {
             let ended = if commit { transaction.commit().await } else { transaction.rollback().await };
             ended.unwrap();
             let next = two.begin().await.unwrap();
-            assert_eq!(answer::<i32>(&next, "SELECT pg_backend_pid()").await, backend, "the connection is kept");
+            assert_eq!(answer::<i32>(&next, "SELECT pg_backend_pid()").await == backend, kept);
             assert!(!answer::<bool>(&next, look).await, "{leave}");
             next.rollback().await.unwrap();
         }

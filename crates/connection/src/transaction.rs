@@ -16,9 +16,13 @@ use crate::{
 
 /// What takes away all that raw SQL may have left in a server session which the next transaction of anybody gets, as the
 /// parts of `DISCARD ALL` that may stand in one message with the end of the transaction. What the driver set at startup is set
-/// again, since the pooler follows what it sees.
+/// again, since the pooler follows what it sees; what is prepared over the protocol is the pooler's own.
 const CLEAN_UP: &str = "CLOSE ALL; SET SESSION AUTHORIZATION DEFAULT; RESET ALL; UNLISTEN *; \
      SELECT pg_advisory_unlock_all(); DISCARD TEMP; DISCARD SEQUENCES; \
+     DO $$ DECLARE prepared text; BEGIN \
+       FOR prepared IN SELECT name FROM pg_catalog.pg_prepared_statements WHERE from_sql LOOP \
+         EXECUTE format('DEALLOCATE %I', prepared); \
+       END LOOP; END $$; \
      SET client_encoding = 'UTF8'; SET DateStyle = 'ISO, MDY'; SET TimeZone = 'UTC'";
 
 /// A transaction and the connection it runs on.

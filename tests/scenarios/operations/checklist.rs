@@ -285,8 +285,12 @@ async fn isolation_that_was_taken_away_is_named() {
     let shared = &world.databases[1];
     let role = format!("\"{}\"", shared.restricted.user);
     shared.psql(&shared.superuser, &format!("ALTER ROLE {role} BYPASSRLS")).unwrap();
-    let told = only_failure(&run(&world).await);
-    assert!(told.starts_with("isolation / role") && told.contains("it has BYPASSRLS"), "{told}");
+    let list = run(&world).await;
+    let failures = failed(&list);
+    let [measured, refused] = failures.as_slice() else { panic!("{failures:#?}") };
+    assert!(measured.section == Section::Isolation && measured.name.starts_with("role"), "{measured:?}");
+    assert_eq!(measured.detail, "it has BYPASSRLS");
+    assert!(refused.section == Section::Routing && refused.detail.contains("nothing is run there"), "{refused:?}");
     shared.psql(&shared.superuser, &format!("ALTER ROLE {role} NOBYPASSRLS")).unwrap();
     let policies =
         shared.psql(&shared.service, "SELECT polname FROM pg_policy WHERE polrelid = 'accounts'::regclass").unwrap();

@@ -82,7 +82,11 @@ impl Database {
         let name = unique_name(cluster, hint);
         let sql = format!(
             "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = {from_text};\n\
-             CREATE DATABASE {name} TEMPLATE {from} OWNER {owner};\n",
+             CREATE DATABASE {name} TEMPLATE {from} OWNER {owner};\n\
+             -- The privileges on a database are not copied with it.\n\
+             UPDATE pg_database SET datacl = (SELECT datacl FROM pg_database WHERE datname = {from_text})\n\
+             WHERE datname = {name_text};\n",
+            name_text = literal(&name),
             from_text = literal(&template.name),
             name = identifier(&name),
             from = identifier(&template.name),
