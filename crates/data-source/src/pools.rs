@@ -7,7 +7,8 @@ use std::{
 };
 
 use serde::Serialize;
-use tenantry_connection::{DataSourceUrl, Engine, Error, Pool, PoolOptions, PoolStatus, PoolerMode};
+use tenantry_app_db::entities::data_sources;
+use tenantry_connection::{DataSourceUrl, Engine, Error, Pool, PoolOptions, PoolStatus, PoolerMode, UrlError};
 use tenantry_credential::Login;
 
 use crate::{
@@ -49,6 +50,26 @@ pub struct ConnectionRules {
     pub pooler: PoolerMode,
     /// The way past a pooler.
     pub direct_url: Option<DataSourceUrl>,
+}
+
+impl ConnectionRules {
+    /// What a row says.
+    ///
+    /// # Errors
+    /// [`UrlError`] when its `direct_url` is unusable.
+    pub fn of(row: Option<&data_sources::Model>) -> Result<Self, UrlError> {
+        let Some(row) = row else { return Ok(Self::default()) };
+        Ok(Self {
+            max_connections: u32::try_from(row.max_connections).ok(),
+            pooler: match row.pooler_mode {
+                data_sources::PoolerMode::Auto => PoolerMode::Auto,
+                data_sources::PoolerMode::Direct => PoolerMode::Direct,
+                data_sources::PoolerMode::Session => PoolerMode::Session,
+                data_sources::PoolerMode::Transaction => PoolerMode::Transaction,
+            },
+            direct_url: row.direct_url.as_deref().map(DataSourceUrl::parse).transpose()?,
+        })
+    }
 }
 
 /// One data source as `cache_stats` shows it.

@@ -2,13 +2,9 @@
 
 use tenantry_app_db::{
     AppDb, PlacementRecord,
-    entities::{
-        Hidden,
-        data_sources::{self, SourceKind},
-        tenants::TenantStatus,
-    },
+    entities::{Hidden, data_sources::SourceKind, tenants::TenantStatus},
 };
-use tenantry_connection::{DataSourceUrl, PoolerMode, UrlError};
+use tenantry_connection::{DataSourceUrl, UrlError};
 use tenantry_credential::{CredentialColumn, OpenError};
 use tenantry_realm::{InvalidTenantKey, TenantKey, TenantKeyType};
 use uuid::Uuid;
@@ -195,7 +191,8 @@ impl Route {
                     url,
                     kind: record.source.as_ref().map_or(SourceKind::Shared, |source| source.kind),
                     region: record.region,
-                    connections: connection_rules(tenant, record.source.as_ref())?,
+                    connections: ConnectionRules::of(record.source.as_ref())
+                        .map_err(|source| RouteError::DirectUrl { tenant, source })?,
                     pool_min: record.pool_min,
                     pool_max: record.pool_max,
                     anon_key: record.anon_key.map(Hidden::from),
@@ -227,19 +224,4 @@ impl Placed {
             CredentialColumn::Service => self.service_key.as_deref(),
         }
     }
-}
-
-fn connection_rules(tenant: Uuid, source: Option<&data_sources::Model>) -> Result<ConnectionRules, RouteError> {
-    let Some(source) = source else { return Ok(ConnectionRules::default()) };
-    let direct_url = source.direct_url.as_deref().map(DataSourceUrl::parse).transpose();
-    Ok(ConnectionRules {
-        max_connections: u32::try_from(source.max_connections).ok(),
-        pooler: match source.pooler_mode {
-            data_sources::PoolerMode::Auto => PoolerMode::Auto,
-            data_sources::PoolerMode::Direct => PoolerMode::Direct,
-            data_sources::PoolerMode::Session => PoolerMode::Session,
-            data_sources::PoolerMode::Transaction => PoolerMode::Transaction,
-        },
-        direct_url: direct_url.map_err(|source| RouteError::DirectUrl { tenant, source })?,
-    })
 }

@@ -57,6 +57,15 @@ pub enum Error {
     /// The default URL cannot be used for this tenant.
     #[error("the data source URL is not usable")]
     Url(#[from] UrlError),
+    /// The way past the pooler of a data source cannot be used.
+    #[error("the direct_url of {url} is not usable; correct it, or set it to null")]
+    DirectUrl {
+        /// The data source.
+        url: DataSourceUrl,
+        /// What is wrong with it.
+        #[source]
+        source: UrlError,
+    },
     /// A PostgreSQL data source needs the two logins.
     #[error(
         "{0} needs a restricted and a service login; set DEFAULT_TENANT_DATA_ANON_KEY and DEFAULT_TENANT_DATA_SERVICE_KEY, or name them"

@@ -13,7 +13,7 @@ use tenantry_realm::TenantKey;
 use uuid::Uuid;
 
 use super::{
-    databases::operation_pool,
+    databases::data_source_pool,
     migrate::{has_roles, prepare_data_source, tenant_data_settings},
 };
 use crate::{Error, Tenantry};
@@ -133,14 +133,14 @@ pub(crate) async fn check<M: MigratorTrait>(
 ) -> Result<(), Error> {
     let service = logins.map(|logins| &logins.service);
     let restricted = logins.map(|logins| &logins.restricted);
-    let pool = operation_pool(tenantry, url, service, true)?;
+    let pool = data_source_pool(tenantry, url, service, true).await?;
     prepare_data_source::<M>(&pool, service, &tenant_data_settings(tenantry, restricted)).await?;
     pool.close().await;
     if !has_roles(url) {
         return Ok(());
     }
     let not_ready = |reason| Error::NotReady { database: url.clone(), reason };
-    let pool = operation_pool(tenantry, url, restricted, false)?;
+    let pool = data_source_pool(tenantry, url, restricted, false).await?;
     let column =
         TenantColumn { name: tenantry.settings().tenant_column.clone(), key_type: tenantry.settings().tenant_key_type };
     let measured = async {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use tenantry_app_db::entities::tenants;
 use tenantry_connection::{DataSourceUrl, Pool, PoolOptions};
 use tenantry_credential::{CredentialColumn, Login};
+use tenantry_data_source::ConnectionRules;
 use uuid::Uuid;
 
 use crate::{Error, Tenantry};
@@ -83,13 +84,32 @@ async fn login(
     }))
 }
 
-/// A small pool of its own for an operation, so that an operation never competes with requests for connections.
+/// A small pool of its own for an operation on a data source, so that an operation never competes with requests for
+/// connections. It goes the way that the data source's row states.
+pub(crate) async fn data_source_pool(
+    tenantry: &Tenantry,
+    url: &DataSourceUrl,
+    login: Option<&Login>,
+    create_if_missing: bool,
+) -> Result<Pool, Error> {
+    let row = tenantry.app_db().data_source(url).await?;
+    let rules = ConnectionRules::of(row.as_ref()).map_err(|source| Error::DirectUrl { url: url.clone(), source })?;
+    let options = operation_options(tenantry, create_if_missing);
+    let options = PoolOptions { pooler: rules.pooler, direct_url: rules.direct_url, ..options };
+    Pool::new(url, login, &options).map_err(|source| Error::Database { database: url.clone(), source })
+}
+
+/// The same for the application database, or for a file that is no data source.
 pub(crate) fn operation_pool(
     tenantry: &Tenantry,
     url: &DataSourceUrl,
     login: Option<&Login>,
     create_if_missing: bool,
 ) -> Result<Pool, Error> {
-    let options = PoolOptions { max_connections: 4, create_if_missing, ..tenantry.pool_options() };
+    let options = operation_options(tenantry, create_if_missing);
     Pool::new(url, login, &options).map_err(|source| Error::Database { database: url.clone(), source })
+}
+
+fn operation_options(tenantry: &Tenantry, create_if_missing: bool) -> PoolOptions {
+    PoolOptions { max_connections: 4, create_if_missing, ..tenantry.pool_options() }
 }

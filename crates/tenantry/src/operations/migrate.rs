@@ -8,7 +8,9 @@ use tenantry_credential::Login;
 use tenantry_data_source::with_causes;
 use tenantry_migrations::{AppDbMigrator, TenantDataSettings, prepare_tenant_data};
 
-use super::databases::{DataSourceInUse, data_sources_in_use, operation_pool, restricted_login, service_login};
+use super::databases::{
+    DataSourceInUse, data_source_pool, data_sources_in_use, operation_pool, restricted_login, service_login,
+};
 use crate::{Error, Tenantry};
 
 /// Which way to migrate.
@@ -176,7 +178,7 @@ async fn migrate_source<M: MigratorTrait>(
     let done = async {
         let service = service_login(tenantry, source).await?;
         let restricted = restricted_login(tenantry, source).await?;
-        let pool = operation_pool(tenantry, &source.url, service.as_ref(), direction == Direction::Up)?;
+        let pool = data_source_pool(tenantry, &source.url, service.as_ref(), direction == Direction::Up).await?;
         let connection = connect(&pool, service.as_ref()).await?;
         let work = async {
             lock(&connection).await?;

@@ -5,7 +5,7 @@ use tenantry_connection::DataSourceUrl;
 use tenantry_data_source::{ConnectionTest, ProbedDatabase, RoutingProbe};
 use uuid::Uuid;
 
-use super::databases::{data_sources_in_use, operation_pool, service_login};
+use super::databases::{data_source_pool, data_sources_in_use, service_login};
 use crate::{Error, Tenantry};
 
 /// How many tenants are tested at a time.
@@ -65,7 +65,7 @@ pub async fn test_routing(tenantry: &Tenantry, tenants: &[Uuid]) -> Result<Routi
             continue;
         }
         let login = service_login(tenantry, &source).await?;
-        let pool = operation_pool(tenantry, &source.url, login.as_ref(), false)?;
+        let pool = data_source_pool(tenantry, &source.url, login.as_ref(), false).await?;
         own_pools.push(pool.clone());
         databases.push(ProbedDatabase { pool });
     }

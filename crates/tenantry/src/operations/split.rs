@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use super::{
     create_tenant::{Logins, claim_file, default_data_source, remove_database_file, seal},
-    databases::operation_pool,
+    databases::{data_source_pool, operation_pool},
     migrate::{prepare_data_source, tenant_data_settings},
 };
 use crate::{Error, Tenantry};
@@ -177,7 +177,7 @@ async fn run<M: MigratorTrait>(
     if missing_file {
         claim_file(url)?;
     }
-    let pool = operation_pool(tenantry, url, destination.service.as_ref(), stand_in.is_some())?;
+    let pool = data_source_pool(tenantry, url, destination.service.as_ref(), stand_in.is_some()).await?;
     if stand_in.is_some() || missing_file || (wanted.prepare && action == SplitAction::Run) {
         let settings = tenant_data_settings(tenantry, destination.restricted.as_ref());
         let prepared = prepare_data_source::<M>(&pool, destination.service.as_ref(), &settings).await;

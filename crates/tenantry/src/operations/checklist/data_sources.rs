@@ -14,7 +14,7 @@ use super::{
 use crate::{
     Tenantry,
     operations::{
-        databases::{DataSourceInUse, operation_pool, restricted_login, service_login},
+        databases::{DataSourceInUse, data_source_pool, restricted_login, service_login},
         migrate::{DatabaseKind, DatabaseMigrations, Direction, MigrateScope, has_roles, migrate, sources},
     },
 };
@@ -167,7 +167,7 @@ async fn connect(
             return None;
         }
     };
-    let pool = match operation_pool(tenantry, url, login.as_ref(), false) {
+    let pool = match data_source_pool(tenantry, url, login.as_ref(), false).await {
         Ok(pool) => pool,
         Err(error) => {
             list.fail(SECTION, &name, with_causes(&error), "set the data source's logins");
