@@ -1,5 +1,6 @@
 //! The commands by name, and what each of them ends with.
 
+mod bench;
 mod check_tenant_config;
 mod create_tenant;
 mod data_source;
@@ -48,6 +49,7 @@ pub(crate) enum Command {
     CheckTenantConfig(check_tenant_config::Args),
     EncryptTenantKeys(encrypt_tenant_keys::Args),
     Test(test::Args),
+    Bench(bench::Args),
     GenerateEntities(generate_entities::Args),
     GenerateDocs(generate_docs::Args),
     Tidy(tidy::Args),
@@ -82,6 +84,7 @@ impl Command {
             Self::CheckTenantConfig(args) => check_tenant_config::run(args).await,
             Self::EncryptTenantKeys(args) => encrypt_tenant_keys::run(args).await,
             Self::Test(args) => test::run(args).await,
+            Self::Bench(args) => bench::run(&args),
             Self::GenerateEntities(args) => generate_entities::run(args).await,
             Self::GenerateDocs(args) => generate_docs::run(args),
             Self::Tidy(args) => tidy::run(args),
