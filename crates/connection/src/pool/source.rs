@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Arc, Mutex, OnceLock, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::{Duration, Instant},
@@ -313,7 +313,7 @@ impl Source {
     }
 
     pub(super) fn keep_warm(self: &Arc<Self>, opening: &Arc<Opening>, connections: u32) {
-        *self.warm.lock().unwrap_or_else(PoisonError::into_inner) = Some((Arc::clone(opening), connections as usize));
+        *self.warm() = Some((Arc::clone(opening), connections as usize));
         self.look_after();
         self.wake.notify_one();
     }
@@ -418,7 +418,7 @@ impl Source {
         let now = Instant::now();
         self.retire_idle(Closed::Age, |idle| idle.connection.expires <= now);
         let idle_timeout = self.options.idle_timeout;
-        let keep = self.warm.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map_or(0, |(_, count)| *count);
+        let keep = self.warm().as_ref().map_or(0, |(_, count)| *count);
         let mut spare = self.queue.counts().slots.saturating_sub(keep);
         self.retire_idle(Closed::Unused, |idle| {
             let unused = spare > 0 && now.duration_since(idle.since) >= idle_timeout;
@@ -427,20 +427,25 @@ impl Source {
         });
     }
 
-    /// Opens what is missing to the number of connections that are kept warm.
+    /// Opens what is missing to the number of connections that are kept warm. Where that fails it is given up until somebody
+    /// asks for it anew: a wrong login must not be tried again and again.
     async fn warm_up(self: &Arc<Self>) {
-        let warm = self.warm.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let warm = self.warm().clone();
         let Some((opening, count)) = warm else { return };
-        let Ok(keeps_session) = self.keeps_session(&opening).await else { return };
+        let Ok(keeps_session) = self.keeps_session(&opening).await else { return *self.warm() = None };
         while self.queue.counts().slots < count {
             let Some(permit) = self.queue.ask_for_room() else { return };
             let opened = timeout(self.options.acquire_timeout, self.open(&opening, keeps_session)).await;
-            let Ok(Ok(connection)) = opened else { return };
+            let Ok(Ok(connection)) = opened else { return *self.warm() = None };
             if let Err((permit, connection)) = permit.put_back(connection, Instant::now()) {
                 drop(self.retire(connection, permit, Closed::Retired));
                 return;
             }
         }
+    }
+
+    fn warm(&self) -> MutexGuard<'_, Option<(Arc<Opening>, usize)>> {
+        self.warm.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

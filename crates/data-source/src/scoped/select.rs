@@ -112,10 +112,7 @@ impl<E: TenantEntity> ScopedSelect<E> {
     /// # Errors
     /// What the guard refuses, [`Error::Connection`], [`Error::Decode`].
     pub async fn all<H: TenantHandle>(&self, handle: &H) -> Result<Vec<E::Model>, Error> {
-        let statement = self.scope.finish(handle.context(), &self.statement(handle.engine())?)?;
-        let rows = handle.query_all(statement, Mode::Read).await?;
-        let decoder = self.scope.decoder();
-        rows.iter().map(|row| decoder.decode(row)).collect()
+        self.rows(handle, self.limit).await
     }
 
     /// The first row of the query, if any.
@@ -123,7 +120,8 @@ impl<E: TenantEntity> ScopedSelect<E> {
     /// # Errors
     /// As [`Self::all`].
     pub async fn one<H: TenantHandle>(&self, handle: &H) -> Result<Option<E::Model>, Error> {
-        Ok(self.clone().limit(if self.limit == Some(0) { 0 } else { 1 }).all(handle).await?.pop())
+        let limit = if self.limit == Some(0) { 0 } else { 1 };
+        Ok(self.rows(handle, Some(limit)).await?.pop())
     }
 
     /// Whether the query has any row.
@@ -162,7 +160,8 @@ impl<E: TenantEntity> ScopedSelect<E> {
     where
         E: 'h,
     {
-        let statement = self.statement(handle.engine()).and_then(|select| self.scope.finish(handle.context(), &select));
+        let statement =
+            self.statement(handle.engine(), self.limit).and_then(|select| self.scope.finish(handle.context(), &select));
         match statement {
             Ok(statement) => {
                 let decoder = self.scope.decoder();
@@ -172,19 +171,26 @@ impl<E: TenantEntity> ScopedSelect<E> {
         }
     }
 
-    fn statement(&self, engine: Engine) -> Result<SelectStatement, Error> {
+    async fn rows<H: TenantHandle>(&self, handle: &H, limit: Option<u64>) -> Result<Vec<E::Model>, Error> {
+        let statement = self.scope.finish(handle.context(), &self.statement(handle.engine(), limit)?)?;
+        let rows = handle.query_all(statement, Mode::Read).await?;
+        let decoder = self.scope.decoder();
+        rows.iter().map(|row| decoder.decode(row)).collect()
+    }
+
+    fn statement(&self, engine: Engine, limit: Option<u64>) -> Result<SelectStatement, Error> {
         let mut select = E::find().into_query();
         self.narrow(&mut select)?;
         for (column, order) in &self.order {
             select.order_by_with_nulls(column.as_column_ref(), order.clone(), NullOrdering::Last);
         }
-        if let Some(limit) = self.limit {
+        if let Some(limit) = limit {
             select.limit(limit);
         }
         if let Some(offset) = self.offset {
             select.offset(offset);
             // SQLite knows OFFSET only behind a LIMIT.
-            if engine == Engine::Sqlite && self.limit.is_none() {
+            if engine == Engine::Sqlite && limit.is_none() {
                 select.limit(MAX_ROWS);
             }
         }
