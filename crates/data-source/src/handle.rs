@@ -138,6 +138,7 @@ pub(crate) mod sealed {
         fn execute(&self, statement: Checked) -> impl Future<Output = Result<u64, Error>> + Send;
         fn stream(&self, statement: Checked) -> BoxStream<'_, Result<QueryResult, Error>>;
         fn unit_of_work(&self, mode: Mode) -> impl Future<Output = Result<UnitOfWork<'_>, Error>> + Send;
+        fn give_up(&self) {}
     }
 }
 
@@ -200,6 +201,12 @@ pub trait TenantHandle: sealed::Handle {
     /// Those of beginning a transaction.
     fn begin_unit(&self, mode: Mode) -> impl Future<Output = Result<UnitOfWork<'_>, Error>> + Send {
         self.unit_of_work(mode)
+    }
+
+    /// Says that what was written last must not last: a transaction can only be rolled back then. Where each statement is a
+    /// transaction of its own, it has been written already.
+    fn undo_if_in_transaction(&self) {
+        sealed::Handle::give_up(self);
     }
 }
 

@@ -68,9 +68,19 @@ pub enum Error {
         /// What is wrong.
         reason: String,
     },
-    /// A hook of the entity (`before_save`, `after_save`) refused the row or failed. Nothing was written.
+    /// `before_save` of the entity refused the row or failed. Nothing was written.
     #[error("a hook of {entity} refused the row")]
     Hook {
+        /// The entity's table.
+        entity: String,
+        /// What the hook said.
+        #[source]
+        source: DbErr,
+    },
+    /// `after_save` of the entity refused the row or failed, when it was written. In a transaction nothing lasts: roll it back.
+    /// Outside one the row stays: begin a transaction where that matters.
+    #[error("a hook of {entity} failed after the row was written, which stays unless this is a transaction")]
+    HookAfterwards {
         /// The entity's table.
         entity: String,
         /// What the hook said.
@@ -122,6 +132,7 @@ impl Error {
             | Self::InvalidPage { .. }
             | Self::InvalidSearch { .. }
             | Self::Hook { .. }
+            | Self::HookAfterwards { .. }
             | Self::NotStored { .. } => false,
         }
     }

@@ -3,7 +3,7 @@
 use sea_orm::{
     ActiveModelBehavior, ConnectionTrait, DbBackend, DbErr, ExecResult, QueryResult, Statement, StatementBuilder,
 };
-use tenantry_data_source::Engine;
+use tenantry_data_source::{Engine, TenantHandle};
 use tenantry_realm::TenantEntity;
 
 use crate::Error;
@@ -22,12 +22,17 @@ where
     model.before_save(&NoQueries { engine }, insert).await.map_err(failed::<E>)
 }
 
-pub(crate) async fn after_save<E>(model: E::Model, engine: Engine, insert: bool) -> Result<E::Model, Error>
+/// Runs when the row is written. Where the handle is a transaction, an error makes sure that the row does not last.
+pub(crate) async fn after_save<E>(model: E::Model, handle: &impl TenantHandle, insert: bool) -> Result<E::Model, Error>
 where
     E: TenantEntity,
     E::ActiveModel: Send,
 {
-    E::ActiveModel::after_save(model, &NoQueries { engine }, insert).await.map_err(failed::<E>)
+    let run = E::ActiveModel::after_save(model, &NoQueries { engine: handle.engine() }, insert).await;
+    run.map_err(|source| {
+        handle.undo_if_in_transaction();
+        Error::HookAfterwards { entity: E::default().table_name().to_owned(), source }
+    })
 }
 
 fn failed<E: TenantEntity>(source: DbErr) -> Error {

@@ -144,11 +144,6 @@ impl TenantTransaction {
         self.writes.load(Ordering::Acquire)
     }
 
-    /// Marks the transaction as one that can only be rolled back.
-    pub(super) fn give_up(&self) {
-        self.given_up.store(true, Ordering::Release);
-    }
-
     fn raw_statement(&self, sql: &str, values: impl IntoIterator<Item = Value>) -> Result<Checked, Error> {
         match (self.context.isolation, self.context.access) {
             (Isolation::PredicateOnly, Access::Restricted) => {
@@ -225,6 +220,10 @@ impl sealed::Handle for TenantTransaction {
 
     async fn unit_of_work(&self, _mode: Mode) -> Result<UnitOfWork<'_>, Error> {
         Ok(UnitOfWork::within(self))
+    }
+
+    fn give_up(&self) {
+        self.given_up.store(true, Ordering::Release);
     }
 }
 

@@ -1,6 +1,6 @@
 //! Several statements as one.
 
-use super::TenantTransaction;
+use super::{TenantTransaction, sealed::Handle};
 use crate::Error;
 
 /// One transaction for several statements: the handle's own transaction where the handle is one, else a transaction that this

@@ -23,12 +23,14 @@ where
     ///
     /// # Errors
     /// [`DataSourceError::ForgedTenant`], the violated constraint, [`Error::Hook`], and what writing ran into. Nothing is
-    /// written then; within a transaction, roll it back.
+    /// written then; within a transaction, roll it back. [`Error::HookAfterwards`], and a stored value that the entity cannot
+    /// hold: the row is written.
     pub async fn create(&self, model: E::ActiveModel) -> Result<E::Model, Error> {
         let model = self.prepare(model).await?;
-        let unit = self.handle.begin_unit(Mode::Write).await?;
-        let created = insert::<E, _>(model, unit.transaction()).await;
-        unit.finish(created).await
+        // One statement, and so one transaction by itself.
+        let stored = self.handle.insert::<E>([model]).returning(self.handle).await?.pop();
+        let stored = stored.ok_or_else(|| Error::NotStored { entity: E::default().table_name().to_owned() })?;
+        hooks::after_save::<E>(stored, self.handle, true).await
     }
 
     /// Sets what the model has as `Set` in the row with this id and returns the row as it is afterwards. The tenant column and
@@ -42,11 +44,18 @@ where
         let engine = self.handle.engine();
         let mut model = hooks::before_save::<E>(self.identified(model, &id)?, engine, false).await?;
         without_id::<E>(&mut model, &id)?;
-        let unit = self.handle.begin_unit(Mode::Write).await?;
-        let updated = update::<E, _>(&model, &id, unit.transaction()).await;
-        unit.finish(updated)
-            .await?
-            .ok_or_else(|| Error::NotFound { entity: E::default().table_name().to_owned(), id: id.to_string() })
+        let row = match self.handle.engine() {
+            Engine::Postgres => update::<E, _>(&model, &id, self.handle).await?,
+            // Two statements, and so in need of a transaction.
+            Engine::Sqlite => {
+                let unit = self.handle.begin_unit(Mode::Write).await?;
+                let updated = update::<E, _>(&model, &id, unit.transaction()).await;
+                unit.finish(updated).await?
+            }
+        };
+        let row =
+            row.ok_or_else(|| Error::NotFound { entity: E::default().table_name().to_owned(), id: id.to_string() })?;
+        hooks::after_save::<E>(row, self.handle, false).await
     }
 
     /// Deletes the row with this id; false when the tenant has no such row. Hooks of the entity do not run.
@@ -84,17 +93,6 @@ where
     }
 }
 
-async fn insert<E, H>(model: E::ActiveModel, handle: &H) -> Result<E::Model, Error>
-where
-    E: TenantEntity,
-    E::ActiveModel: Send,
-    H: TenantHandle,
-{
-    let stored = handle.insert::<E>([model]).returning(handle).await?.pop();
-    let stored = stored.ok_or_else(|| Error::NotStored { entity: E::default().table_name().to_owned() })?;
-    hooks::after_save::<E>(stored, handle.engine(), true).await
-}
-
 async fn update<E, H>(model: &E::ActiveModel, id: &IdValue, handle: &H) -> Result<Option<E::Model>, Error>
 where
     E: TenantEntity,
@@ -103,7 +101,7 @@ where
 {
     let condition = has_id::<E>(id)?;
     let update = handle.update::<E>().set(model).filter(condition.clone());
-    let row = if update.is_empty() {
+    Ok(if update.is_empty() {
         handle.select::<E>().filter(condition).one(handle).await?
     } else {
         match handle.engine() {
@@ -112,11 +110,7 @@ where
             Engine::Sqlite if update.execute(handle).await? == 0 => None,
             Engine::Sqlite => handle.select::<E>().filter(condition).one(handle).await?,
         }
-    };
-    match row {
-        Some(row) => Ok(Some(hooks::after_save::<E>(row, handle.engine(), false).await?)),
-        None => Ok(None),
-    }
+    })
 }
 
 /// Hooks see whose row it is. A column narrower than the key's type does not take the value; the statement sets it in any case.
