@@ -7,6 +7,7 @@
 //! moved by the one round that something else disturbed. This module knows no database.
 
 use std::future::Future;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
@@ -133,10 +134,12 @@ pub async fn throughput<F>(tasks: usize, length: Duration, work: impl Fn(Task) -
 where
     F: Future<Output = Result<Task, Error>> + Send + 'static,
 {
+    // No two rounds read the same rows in the same order, nor write the same values twice.
+    static SEED: AtomicU64 = AtomicU64::new(0);
     let begin = Instant::now();
     let spawned: Vec<_> = (0..tasks)
         .map(|index| {
-            let random = Random::new(index as u64);
+            let random = Random::new(SEED.fetch_add(1, Ordering::Relaxed));
             tokio::spawn(work(Task { index, random, end: begin + length, begun: 0 }))
         })
         .collect();

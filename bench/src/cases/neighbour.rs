@@ -84,12 +84,15 @@ async fn tenants(world: &World) -> Result<Tenantry, Error> {
         .await
         .map_err(Error::doing("open the application database"))?;
     // There is no call for it: an operator sets a share where the tenant's row is.
-    sqlx::query("UPDATE tenants SET connection_pool_config = $1 WHERE id = $2")
+    let set = sqlx::query("UPDATE tenants SET connection_pool_config = $1 WHERE id = $2")
         .bind(format!(r#"{{"min": 1, "max": {SHARE}}}"#))
-        .bind(world.tenants[NEIGHBOURS].to_string())
+        .bind(world.tenants[NEIGHBOURS])
         .execute(&mut connection)
         .await
         .map_err(Error::doing("set the stormy tenant's share"))?;
+    if set.rows_affected() != 1 {
+        return Err(Error::Wrong("the stormy tenant's share was not set".to_owned()));
+    }
     connection.close().await.map_err(Error::doing("close the application database"))?;
     Ok(tenantry)
 }

@@ -1,7 +1,7 @@
 //! Inserting and updating single rows: ours under the fence, with the write log and without, the baseline under neither.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use sea_orm::ActiveValue::{Set, Unchanged};
 use sea_orm::{ActiveModelTrait, DatabaseConnection};
@@ -112,7 +112,7 @@ async fn ours<E: Written>(
                 inserted(&world, asked.tenant, &row)?;
             }
             Write::Update => {
-                let amount = task.random.below(1 << 30) as i64;
+                let amount = another_amount();
                 let row =
                     repository.update(asked.id(), E::change(amount)).await.map_err(Error::doing("update a row"))?;
                 updated(&world, asked, amount, &row)?;
@@ -135,7 +135,7 @@ async fn theirs(world: Arc<World>, database: DatabaseConnection, write: Write, m
                 inserted(&world, asked.tenant, &row)?;
             }
             Write::Update => {
-                let amount = task.random.below(1 << 30) as i64;
+                let amount = another_amount();
                 let model = items::ActiveModel {
                     tenant_id: Unchanged(tenant_id),
                     id: Unchanged(asked.id()),
@@ -148,6 +148,12 @@ async fn theirs(world: Arc<World>, database: DatabaseConnection, write: Write, m
         }
     }
     Ok(task)
+}
+
+/// An amount that no row has: an update that changes nothing would leave no entry in the write log.
+fn another_amount() -> i64 {
+    static LAST: AtomicI64 = AtomicI64::new(1 << 32);
+    LAST.fetch_add(1, Ordering::Relaxed)
 }
 
 fn inserted(world: &World, tenant: usize, row: &impl Row) -> Result<(), Error> {

@@ -57,7 +57,7 @@ impl Fleet {
                 let id = tenant(number);
                 let (anon_key, service_key) = seal(&keyring, id, &logins)?;
                 insert = insert
-                    .bind(id.to_string())
+                    .bind(id)
                     .bind(format!("Tenant {number}"))
                     .bind(format!("tenant-{number}"))
                     .bind(format!("postgresql://db-{}.example.com:5432/tenants", number % DATA_SOURCES))
