@@ -350,7 +350,10 @@ impl<C: Pooled> Drop for Permit<C> {
     fn drop(&mut self) {
         let Some(queue) = self.queue.take() else { return };
         let mut state = queue.lock();
-        state.give_back(self.tenant.take().as_ref(), self.idle.take());
+        // It was granted to somebody who went away meanwhile. A queue that is closed keeps no connection: nobody would take it
+        // out again, and the end would be waited for without end. It is dropped with the permit, after this lock.
+        let idle = if state.closed { None } else { self.idle.take() };
+        state.give_back(self.tenant.take().as_ref(), idle);
         queue.serve(&mut state);
         if state.closed && state.slots == 0 {
             queue.drained.notify_waiters();

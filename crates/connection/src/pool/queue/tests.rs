@@ -163,6 +163,19 @@ fn a_closed_queue_refuses_and_takes_nothing_back() {
     assert!(pin!(queue.drained()).poll(&mut Context::from_waker(Waker::noop())).is_ready());
 }
 
+/// A connection on its way to somebody who goes away would stay in a queue that is closed, and its end be waited for for ever.
+#[test]
+fn a_closed_queue_is_drained_of_what_was_granted_and_not_taken() {
+    let queue = Queue::new(1);
+    let held = now(&queue, &asker(0, "a", 1));
+    let granted_and_gone = waits(&queue, &asker(0, "b", 1));
+    back(held, 0, Some("a"));
+    queue.close();
+    drop(granted_and_gone);
+    assert_eq!((queue.counts().slots, queue.counts().idle), (0, 0));
+    assert!(pin!(queue.drained()).poll(&mut Context::from_waker(Waker::noop())).is_ready());
+}
+
 #[test]
 fn connections_above_a_lowered_cap_are_not_kept() {
     let queue = Queue::new(3);
