@@ -257,7 +257,7 @@ impl Pool {
         }
     }
 
-    /// Changes the cap of the data source. Connections above a lower one are closed as they are given back.
+    /// Changes the cap of the data source. What is idle above a lower one is closed at once, the rest as it is given back.
     pub fn set_max_connections(&self, max: u32) {
         if let Kind::Postgres { source, .. } = &self.kind {
             source.set_max_connections(max);

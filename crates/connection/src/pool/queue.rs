@@ -63,6 +63,8 @@ pub(super) struct Queue<C: Pooled> {
 struct State<C: Pooled> {
     cap: usize,
     slots: usize,
+    /// Slots whose connection is being closed, and will not be used again.
+    leaving: usize,
     /// Given back last stands last.
     idle: Vec<Idle<C>>,
     held: HashMap<Arc<str>, u32>,
@@ -84,6 +86,8 @@ pub(super) struct Permit<C: Pooled> {
     /// None once it was disarmed.
     queue: Option<Arc<Queue<C>>>,
     tenant: Option<Arc<str>>,
+    /// Its connection is being closed.
+    leaving: bool,
     /// A connection that came with the permit and was not taken out yet. It may be of another login: then it is to be closed
     /// before another is opened in its place.
     idle: Option<Idle<C>>,
@@ -111,6 +115,7 @@ impl<C: Pooled> Queue<C> {
             state: Mutex::new(State {
                 cap: cap.max(1),
                 slots: 0,
+                leaving: 0,
                 idle: Vec::new(),
                 held: HashMap::new(),
                 waiting: HashMap::new(),
@@ -148,24 +153,39 @@ impl<C: Pooled> Queue<C> {
             return None;
         }
         state.slots += 1;
-        Some(Permit { queue: Some(Arc::clone(self)), tenant: None, idle: None })
+        Some(Permit { queue: Some(Arc::clone(self)), tenant: None, leaving: false, idle: None })
     }
 
-    /// Takes out the idle connections that `unwanted` says so of, oldest first, each with the permit of its slot.
-    pub(super) fn remove_idle(self: &Arc<Self>, mut unwanted: impl FnMut(&Idle<C>) -> bool) -> Vec<(Permit<C>, C)> {
-        let mut state = self.lock();
-        let (gone, kept) = std::mem::take(&mut state.idle).into_iter().partition(|idle| unwanted(idle));
-        state.idle = kept;
-        let gone: Vec<Idle<C>> = gone;
-        gone.into_iter()
-            .map(|idle| (Permit { queue: Some(Arc::clone(self)), tenant: None, idle: None }, idle.connection))
-            .collect()
+    /// Takes out the idle connections that `unwanted` says so of, oldest first, each with the permit of its slot: to be closed.
+    pub(super) fn remove_idle(self: &Arc<Self>, unwanted: impl FnMut(&Idle<C>) -> bool) -> Vec<(Permit<C>, C)> {
+        self.remove_idle_of(&mut self.lock(), unwanted)
     }
 
-    pub(super) fn set_cap(self: &Arc<Self>, cap: usize) {
+    /// Changes the cap. Hands out the idle connections that are too many now, oldest first: to be closed.
+    pub(super) fn set_cap(self: &Arc<Self>, cap: usize) -> Vec<(Permit<C>, C)> {
         let mut state = self.lock();
         state.cap = cap.max(1);
+        let mut surplus = (state.slots - state.leaving).saturating_sub(state.cap);
+        let gone = self.remove_idle_of(&mut state, |_| {
+            let unwanted = surplus > 0;
+            surplus -= usize::from(unwanted);
+            unwanted
+        });
         self.serve(&mut state);
+        gone
+    }
+
+    fn remove_idle_of(
+        self: &Arc<Self>,
+        state: &mut State<C>,
+        mut unwanted: impl FnMut(&Idle<C>) -> bool,
+    ) -> Vec<(Permit<C>, C)> {
+        let (gone, kept): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut state.idle).into_iter().partition(|idle| unwanted(idle));
+        state.idle = kept;
+        state.leaving += gone.len();
+        let permit = || Permit { queue: Some(Arc::clone(self)), tenant: None, leaving: true, idle: None };
+        gone.into_iter().map(|idle| (permit(), idle.connection)).collect()
     }
 
     /// Refuses everyone from now on, those who wait included.
@@ -214,7 +234,7 @@ impl<C: Pooled> Queue<C> {
     }
 
     fn permit(self: &Arc<Self>, asker: &Asker<C::Login>, idle: Option<Idle<C>>) -> Permit<C> {
-        Permit { queue: Some(Arc::clone(self)), tenant: asker.tenant.clone(), idle }
+        Permit { queue: Some(Arc::clone(self)), tenant: asker.tenant.clone(), leaving: false, idle }
     }
 
     /// Serves who waits, for as long as there is room for anyone.
@@ -330,13 +350,31 @@ impl<C: Pooled> Permit<C> {
         self.idle.take()
     }
 
+    /// Says that the connection of this slot is being closed.
+    pub(super) fn leave(&mut self) {
+        if let (Some(queue), false) = (&self.queue, self.leaving) {
+            queue.lock().leaving += 1;
+            self.leaving = true;
+        }
+    }
+
+    /// Says that another connection is to be opened in place of the one that was closed.
+    pub(super) fn stay(&mut self) {
+        if let (Some(queue), true) = (&self.queue, self.leaving) {
+            queue.lock().leaving -= 1;
+            self.leaving = false;
+        }
+    }
+
     /// Gives the slot back with a connection for the next one. Hands the connection out again when there are more than the
     /// cap allows or no more are wanted: close it and drop the permit then.
     pub(super) fn put_back(mut self, connection: C, now: Instant) -> Result<(), (Self, C)> {
         let Some(queue) = self.queue.take() else { return Ok(()) };
         let mut state = queue.lock();
-        if state.closed || state.slots > state.cap {
+        if state.closed || state.slots - state.leaving > state.cap {
+            state.leaving += 1;
             drop(state);
+            self.leaving = true;
             self.queue = Some(queue);
             return Err((self, connection));
         }
@@ -353,6 +391,7 @@ impl<C: Pooled> Drop for Permit<C> {
         // It was granted to somebody who went away meanwhile. A queue that is closed keeps no connection: nobody would take it
         // out again, and the end would be waited for without end. It is dropped with the permit, after this lock.
         let idle = if state.closed { None } else { self.idle.take() };
+        state.leaving -= usize::from(self.leaving);
         state.give_back(self.tenant.take().as_ref(), idle);
         queue.serve(&mut state);
         if state.closed && state.slots == 0 {

@@ -164,6 +164,7 @@ impl Source {
                         Ok(permit) => permit,
                         Err(_) => return Err(self.closed_error()),
                     };
+                    permit.stay();
                 }
             }
         }
@@ -308,8 +309,10 @@ impl Source {
         }
     }
 
-    pub(super) fn set_max_connections(&self, max: u32) {
-        self.queue.set_cap(max as usize);
+    pub(super) fn set_max_connections(self: &Arc<Self>, max: u32) {
+        for (permit, connection) in self.queue.set_cap(max as usize) {
+            self.let_go(connection, permit, Closed::Retired);
+        }
     }
 
     pub(super) fn keep_warm(self: &Arc<Self>, opening: &Arc<Opening>, connections: u32) {
@@ -320,9 +323,7 @@ impl Source {
 
     pub(super) fn renew(self: &Arc<Self>) {
         self.outdate();
-        if tokio::runtime::Handle::try_current().is_ok() {
-            self.retire_idle(Closed::Retired, |_| true);
-        }
+        self.retire_idle(Closed::Retired, |_| true);
     }
 
     /// Refuses new leases, waits for those there are, and for the end of every connection.
@@ -354,10 +355,11 @@ impl Source {
     fn retire(
         self: &Arc<Self>,
         connection: Box<Connection>,
-        permit: Permit<Box<Connection>>,
+        mut permit: Permit<Box<Connection>>,
         why: Closed,
     ) -> JoinHandle<Permit<Box<Connection>>> {
         self.stats.closed(why);
+        permit.leave();
         let keeps_session = self.keeps_session.get().copied().unwrap_or(false);
         tokio::spawn(async move {
             if timeout(CHECK_TIMEOUT, connection.raw.close()).await.is_ok() && keeps_session {
@@ -367,9 +369,17 @@ impl Source {
         })
     }
 
+    /// The same where nobody waits for it. Outside a runtime, where nothing can be told, the connection is dropped.
+    fn let_go(self: &Arc<Self>, connection: Box<Connection>, permit: Permit<Box<Connection>>, why: Closed) {
+        match tokio::runtime::Handle::try_current() {
+            Ok(_) => drop(self.retire(connection, permit, why)),
+            Err(_) => self.stats.closed(why),
+        }
+    }
+
     fn retire_idle(self: &Arc<Self>, why: Closed, unwanted: impl FnMut(&Idle<Box<Connection>>) -> bool) {
         for (permit, connection) in self.queue.remove_idle(unwanted) {
-            drop(self.retire(connection, permit, why));
+            self.let_go(connection, permit, why);
         }
     }
 
@@ -438,7 +448,7 @@ impl Source {
             let opened = timeout(self.options.acquire_timeout, self.open(&opening, keeps_session)).await;
             let Ok(Ok(connection)) = opened else { return *self.warm() = None };
             if let Err((permit, connection)) = permit.put_back(connection, Instant::now()) {
-                drop(self.retire(connection, permit, Closed::Retired));
+                self.let_go(connection, permit, Closed::Retired);
                 return;
             }
         }
@@ -525,10 +535,7 @@ impl Drop for PostgresLease {
             return self.source.bury(connection, permit, self.why);
         }
         if let Err((permit, connection)) = permit.put_back(connection, Instant::now()) {
-            match tokio::runtime::Handle::try_current() {
-                Ok(_) => drop(self.source.retire(connection, permit, Closed::Retired)),
-                Err(_) => self.source.stats.closed(Closed::Retired),
-            }
+            self.source.let_go(connection, permit, Closed::Retired);
         }
     }
 }

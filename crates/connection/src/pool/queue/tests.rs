@@ -176,19 +176,29 @@ fn a_closed_queue_is_drained_of_what_was_granted_and_not_taken() {
     assert!(pin!(queue.drained()).poll(&mut Context::from_waker(Waker::noop())).is_ready());
 }
 
+/// A lower cap holds at once for what is idle, and for the rest as it comes back; what is being closed already counts as gone, so
+/// that no more are closed than have to be.
 #[test]
 fn connections_above_a_lowered_cap_are_not_kept() {
-    let queue = Queue::new(3);
-    let held: Vec<_> = (0..3).map(|_| now(&queue, &asker(0, "a", 9))).collect();
-    queue.set_cap(2);
-    let mut kept = 0;
+    let queue = Queue::new(6);
+    let mut held: Vec<_> = (0..6).map(|_| now(&queue, &asker(0, "a", 9))).collect();
+    for permit in held.split_off(4) {
+        back(permit, 0, None);
+    }
+    let idle = queue.set_cap(5);
+    assert_eq!((idle.len(), queue.counts().idle), (1, 1), "the sixth");
+    let more = queue.set_cap(2);
+    assert_eq!((more.len(), queue.counts().idle, queue.counts().slots), (1, 0, 6), "all that are idle");
+    let mut leaving = Vec::new();
     for permit in held {
         match permit.put_back(Fake { login: 0, tenant: None }, Instant::now()) {
-            Ok(()) => kept += 1,
-            Err((permit, _)) => drop(permit),
+            Ok(()) => {}
+            Err((permit, _)) => leaving.push(permit),
         }
     }
-    assert_eq!((kept, queue.counts().slots), (2, 2));
+    assert_eq!((leaving.len(), queue.counts().idle), (2, 2), "two too many, and two to keep");
+    drop((idle, more, leaving));
+    assert_eq!(queue.counts(), Counts { slots: 2, idle: 2, waiting: 0, cap: 2 });
 }
 
 /// What somebody does.
@@ -243,7 +253,7 @@ proptest! {
                 Step::Expire => drop(queue.remove_idle(|idle| idle.connection.login == 0)),
                 Step::Cap(cap) => {
                     highest_cap = highest_cap.max(cap);
-                    queue.set_cap(cap);
+                    drop(queue.set_cap(cap));
                 }
                 _ => {}
             }
@@ -277,5 +287,6 @@ proptest! {
         drop(queue.remove_idle(|_| true));
         prop_assert_eq!(queue.counts().slots, 0);
         prop_assert_eq!(queue.lock().turns.len(), 0);
+        prop_assert_eq!(queue.lock().leaving, 0);
     }
 }
