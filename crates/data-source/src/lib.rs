@@ -15,6 +15,7 @@ mod isolation;
 mod manager;
 mod pools;
 mod probe;
+mod recent;
 mod route;
 mod scoped;
 

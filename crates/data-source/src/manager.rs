@@ -14,10 +14,10 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-use moka::future::Cache;
+use moka::{future::Cache, policy::EvictionPolicy};
 use serde::Serialize;
 use serde_json::json;
 use tenantry_app_db::{AppDb, AuditEntry, entities::tenants::TenantStatus};
@@ -30,6 +30,7 @@ use crate::{
     admission::AdmissionRules,
     handle::{Access, Isolation, TenantContext, TenantDb},
     pools::{AdmittedPool, PoolStats, Pools},
+    recent::Recent,
     route::{Destination, Placed, Route, RouteError},
 };
 
@@ -80,6 +81,8 @@ struct Shared {
     keyring: Option<Arc<Keyring>>,
     options: ManagerOptions,
     routes: Cache<Uuid, Arc<Cached>>,
+    /// What is in `routes`, for reading.
+    recent: Arc<Recent<Cached>>,
     pools: Pools,
     hits: AtomicU64,
     misses: AtomicU64,
@@ -96,6 +99,8 @@ struct Shared {
 struct Cached {
     /// How many clears there had been when reading it began.
     read_at: u64,
+    /// Until when it is believed.
+    expires: Instant,
     route: Route,
     restricted: Result<TenantDb, NoAccess>,
 }
@@ -146,6 +151,16 @@ impl Shared {
     /// Numbers a clear.
     fn next_clear(&self) -> u64 {
         self.clears.fetch_add(1, Ordering::SeqCst) + 1
+    }
+
+    /// What is known and still believed of a tenant.
+    fn recent(&self, tenant: Uuid) -> Option<Arc<Cached>> {
+        let cached = self.recent.get(tenant)?;
+        if cached.expires <= Instant::now() || !self.is_current(tenant, &cached) {
+            return None;
+        }
+        self.hits.fetch_add(1, Ordering::Relaxed);
+        Some(cached)
     }
 
     /// Whether a placement was read after the tenant's latest clear.
@@ -202,7 +217,15 @@ impl DataSourceManager {
     /// A manager over an application database. `app_db_pool` serves tenants that fall back to it. The keyring may be
     /// absent while every data source is an SQLite file.
     pub fn new(app_db: AppDb, app_db_pool: Pool, keyring: Option<Arc<Keyring>>, options: ManagerOptions) -> Self {
-        let routes = Cache::builder().time_to_live(options.placement_ttl).max_capacity(MAX_PLACEMENTS).build();
+        let recent = Arc::new(Recent::new());
+        let leaving = Arc::clone(&recent);
+        let routes = Cache::builder()
+            .time_to_live(options.placement_ttl)
+            .max_capacity(MAX_PLACEMENTS)
+            // It does not see who is read, so that it can only go by who came first.
+            .eviction_policy(EvictionPolicy::lru())
+            .eviction_listener(move |tenant: Arc<Uuid>, cached, _| leaving.remove_value(*tenant, &cached))
+            .build();
         let rules = AdmissionRules {
             column: options.tenant_column.clone(),
             exceptions: options.isolation_exceptions.clone(),
@@ -220,6 +243,7 @@ impl DataSourceManager {
                 keyring,
                 options,
                 routes,
+                recent,
                 pools,
                 hits: AtomicU64::new(0),
                 misses: AtomicU64::new(0),
@@ -235,7 +259,10 @@ impl DataSourceManager {
     /// # Errors
     /// [`RouteError`], always closed: an unknown, suspended or unplaced tenant gets no handle.
     pub async fn tenant(&self, tenant: Uuid) -> Result<TenantDb, RouteError> {
-        let cached = self.cached(tenant).await?;
+        let cached = match self.shared.recent(tenant) {
+            Some(cached) => cached,
+            None => Box::pin(self.cached(tenant)).await?,
+        };
         refuse_inactive(&cached.route)?;
         cached.restricted.clone().map_err(|none| none.into_error(tenant))
     }
@@ -338,18 +365,21 @@ impl DataSourceManager {
         // Of two clears at once the later one counts, whichever is noted last.
         let later = |noted: Option<moka::Entry<Uuid, u64>>| noted.map_or(clear, |noted| noted.into_value().max(clear));
         shared.cleared.entry(tenant).and_upsert_with(later);
+        shared.recent.remove(tenant);
         shared.routes.invalidate(&tenant).await;
     }
 
     /// Forgets every placement and every pool. Transactions under way go on to their end.
     pub fn clear_all(&self) {
         self.shared.all_cleared.fetch_max(self.shared.next_clear(), Ordering::SeqCst);
+        self.shared.recent.clear();
         self.shared.routes.invalidate_all();
         self.shared.pools.clear();
     }
 
     /// Closes every pool, waiting for the transactions under way.
     pub async fn close(&self) {
+        self.shared.recent.clear();
         self.shared.routes.invalidate_all();
         self.shared.pools.close().await;
     }
@@ -373,17 +403,18 @@ impl DataSourceManager {
 
     async fn cached(&self, tenant: Uuid) -> Result<Arc<Cached>, RouteError> {
         let shared = &self.shared;
-        if let Some(cached) = shared.routes.get(&tenant).await
-            && shared.is_current(tenant, &cached)
-        {
-            shared.hits.fetch_add(1, Ordering::Relaxed);
+        if let Some(cached) = shared.recent(tenant) {
             return Ok(cached);
         }
         let mut joined_before = false;
         loop {
             let (loaded, joined) = self.load(tenant).await;
             match loaded {
-                Ok(loaded) if shared.is_current(tenant, &loaded) => return Ok(loaded),
+                Ok(loaded) if joined && loaded.expires <= Instant::now() => shared.routes.invalidate(&tenant).await,
+                Ok(loaded) if shared.is_current(tenant, &loaded) => {
+                    shared.recent.insert(tenant, Arc::clone(&loaded));
+                    return Ok(loaded);
+                }
                 Ok(_) => shared.routes.invalidate(&tenant).await,
                 // A look-up that was under way before this call may have missed a tenant that was created before it.
                 Err(_) if joined && !joined_before => joined_before = true,
@@ -403,7 +434,8 @@ impl DataSourceManager {
             let read_at = shared.clears.load(Ordering::SeqCst);
             let route = Route::load(&shared.app_db, tenant, shared.options.tenant_column.key_type).await?;
             let restricted = shared.restricted(&route);
-            Ok(Arc::new(Cached { read_at, route, restricted }))
+            let expires = Instant::now() + shared.options.placement_ttl;
+            Ok(Arc::new(Cached { read_at, expires, route, restricted }))
         };
         let loaded = shared
             .routes
