@@ -252,7 +252,7 @@ impl Pool {
     /// [`Error::Connect`] when it could not be found out.
     pub async fn keeps_session(&self) -> Result<bool, Error> {
         match &self.kind {
-            Kind::Postgres { source, opening } => source.keeps_session(opening).await,
+            Kind::Postgres { source, opening } => source.keeps_session(opening, source.deadline()).await,
             Kind::Sqlite(_) => Ok(false),
         }
     }
@@ -327,12 +327,11 @@ async fn session_options(source: &Arc<Source>, login: &Login) -> Result<PgConnec
     if let Some(direct) = &source.options.direct_url {
         return connect_options(direct, login, &source.options);
     }
-    let opening = opening(&source.url, Some(login), &source.options)?;
-    if source.keeps_session(&opening).await? {
-        Ok(opening.options)
-    } else if source.options.pooler == PoolerMode::Auto && source.options.max_connections < 2 {
-        // It was not found out; a pool of one connection that is told nothing of a pooler is taken at its word.
-        Ok(opening.options)
+    let opening = Arc::new(opening(&source.url, Some(login), &source.options)?);
+    let keeps_session = source.keeps_session(&opening, source.deadline()).await?;
+    // Where it was not found out, a pool of one connection that is told nothing of a pooler is taken at its word.
+    if keeps_session || (source.options.pooler == PoolerMode::Auto && source.status().max < 2) {
+        Ok(opening.options.clone())
     } else {
         Err(Error::NoDirectUrl { data_source: source.url.clone() })
     }

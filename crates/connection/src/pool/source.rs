@@ -9,7 +9,11 @@ use std::{
 };
 
 use sqlx::{ConnectOptions, Connection as _, Executor, PgConnection, postgres::PgConnectOptions};
-use tokio::{sync::Notify, task::JoinHandle, time::timeout};
+use tokio::{
+    sync::{Notify, oneshot},
+    task::JoinHandle,
+    time::{timeout, timeout_at},
+};
 
 use super::{
     PoolOptions, PoolStatus, PoolerMode, probe,
@@ -31,6 +35,8 @@ const LAST_WORD: Duration = Duration::from_millis(200);
 /// After how long without use a connection is asked whether it still works before a lease gets it.
 const CHECK_AFTER: Duration = Duration::from_secs(30);
 const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
+/// Between two attempts to connect to a server that is full, or starting, or stopping.
+const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 
 /// A login and how to open a connection with it.
 pub(super) struct Opening {
@@ -41,6 +47,8 @@ pub(super) struct Opening {
 /// An open connection.
 pub(crate) struct Connection {
     pub(crate) raw: PgConnection,
+    /// Whether its server session is kept between transactions, so that named statements and session settings hold.
+    pub(crate) keeps_session: bool,
     /// What its server session is set to. `None` while that is being changed, or cannot be kept.
     pub(crate) session: Option<ServerSession>,
     login: [u8; 32],
@@ -66,7 +74,9 @@ pub(super) struct Source {
     queue: Arc<Queue<Box<Connection>>>,
     stats: Stats,
     /// Whether a connection keeps its server session between transactions; found out once.
-    keeps_session: tokio::sync::OnceCell<bool>,
+    keeps_session: OnceLock<bool>,
+    /// Held by who finds it out.
+    probing: Arc<tokio::sync::Mutex<()>>,
     born: Instant,
     /// Connections used before this moment are checked before their next use: one of them was found broken. In nanoseconds
     /// since `born`, as is the next.
@@ -85,7 +95,8 @@ impl Source {
             queue: Queue::new(options.max_connections as usize),
             options: options.clone(),
             stats: Stats::default(),
-            keeps_session: tokio::sync::OnceCell::new(),
+            keeps_session: OnceLock::new(),
+            probing: Arc::default(),
             born: Instant::now(),
             suspect_before: AtomicU64::new(0),
             stale_before: AtomicU64::new(0),
@@ -102,84 +113,104 @@ impl Source {
         session: &Session,
     ) -> Result<PostgresLease, Error> {
         // The usual case waits for nothing; the others are boxed, so that they do not make every caller's future larger.
-        let mut permit = match self.keeps_session.get() {
-            None => Box::pin(self.permit_slowly(opening, session)).await?,
-            Some(_) => match self.queue.ask(&asker(opening, session)) {
-                Answer::Now(permit) => permit,
-                Answer::Wait(ticket) => Box::pin(self.wait(ticket, session)).await?,
-                Answer::Closed => return Err(self.closed_error()),
+        let answer = self.keeps_session.get().map(|_| self.queue.ask(&asker(opening, session)));
+        match answer {
+            Some(Answer::Now(mut permit)) => match permit.take_idle() {
+                Some(Idle { connection, since }) if self.is_fresh(&connection, since, opening) => {
+                    Ok(self.counted(PostgresLease::new(self, connection, permit), session))
+                }
+                idle => Box::pin(self.lease_by(self.deadline(), permit, idle, opening, session)).await,
             },
-        };
-        match permit.take_idle() {
-            Some(Idle { connection, since }) if self.is_fresh(&connection, since, opening) => {
-                Ok(self.lease_of(connection, permit, session))
-            }
-            idle => Box::pin(self.lease_slowly(idle, permit, opening, session)).await,
+            answer => Box::pin(self.lease_slowly(answer, opening, session)).await,
         }
     }
 
-    fn lease_of(
-        self: &Arc<Self>,
-        connection: Box<Connection>,
-        permit: Permit<Box<Connection>>,
-        session: &Session,
-    ) -> PostgresLease {
-        match &connection.session {
-            Some(known) if known.tenant == session.tenant => self.stats.tag_hit(),
-            _ => self.stats.tag_miss(),
-        }
-        PostgresLease::new(self, connection, permit)
-    }
-
-    async fn permit_slowly(
-        self: &Arc<Self>,
-        opening: &Opening,
-        session: &Session,
-    ) -> Result<Permit<Box<Connection>>, Error> {
-        self.keeps_session(opening).await?;
-        match self.queue.ask(&asker(opening, session)) {
-            Answer::Now(permit) => Ok(permit),
-            Answer::Wait(ticket) => self.wait(ticket, session).await,
-            Answer::Closed => Err(self.closed_error()),
-        }
-    }
-
-    /// Uses what is idle after a check, or opens a connection.
+    /// Whatever of it takes time ends at one deadline: to find out what is between here and the server, to wait, to connect.
     async fn lease_slowly(
         self: &Arc<Self>,
-        idle: Option<Idle<Box<Connection>>>,
-        mut permit: Permit<Box<Connection>>,
-        opening: &Opening,
+        answer: Option<Answer<Box<Connection>>>,
+        opening: &Arc<Opening>,
         session: &Session,
     ) -> Result<PostgresLease, Error> {
-        let deadline = Instant::now() + self.options.acquire_timeout;
-        let keeps_session = self.keeps_session.get().copied().unwrap_or(false);
-        if let Some(idle) = idle {
-            match self.checked(idle, opening).await {
-                Ok(connection) => return Ok(self.lease_of(connection, permit, session)),
-                Err((connection, why)) => {
-                    // In a task of its own: the slot is free when the server's session has ended, also if nobody waits for
-                    // that any more.
-                    permit = match self.retire(connection, permit, why).await {
-                        Ok(permit) => permit,
-                        Err(_) => return Err(self.closed_error()),
-                    };
-                    permit.stay();
-                }
+        let deadline = self.deadline();
+        let answer = match answer {
+            Some(answer) => answer,
+            None => {
+                self.keeps_session(opening, deadline).await?;
+                self.queue.ask(&asker(opening, session))
             }
-        }
-        let opened = timeout(deadline.saturating_duration_since(Instant::now()), self.open(opening, keeps_session));
-        let connection = match opened.await {
-            Ok(connection) => connection?,
-            Err(_) => return Err(Error::from_connect(&self.url, sqlx::Error::PoolTimedOut)),
         };
-        self.look_after();
-        Ok(self.lease_of(connection, permit, session))
+        let mut permit = match answer {
+            Answer::Now(permit) => permit,
+            Answer::Wait(ticket) => self.wait(ticket, session, deadline).await?,
+            Answer::Closed => return Err(self.closed_error()),
+        };
+        let idle = permit.take_idle();
+        self.lease_by(deadline, permit, idle, opening, session).await
     }
 
-    async fn wait(&self, ticket: Ticket<Box<Connection>>, session: &Session) -> Result<Permit<Box<Connection>>, Error> {
+    /// Uses what is idle, after a check where that is due, or opens a connection.
+    async fn lease_by(
+        self: &Arc<Self>,
+        deadline: Instant,
+        mut permit: Permit<Box<Connection>>,
+        idle: Option<Idle<Box<Connection>>>,
+        opening: &Arc<Opening>,
+        session: &Session,
+    ) -> Result<PostgresLease, Error> {
+        match idle {
+            Some(Idle { connection, since }) if self.is_fresh(&connection, since, opening) => {
+                return Ok(self.counted(PostgresLease::new(self, connection, permit), session));
+            }
+            Some(idle) => {
+                let within = deadline.saturating_duration_since(Instant::now()) / 2;
+                match self.checked(idle, opening, within.min(CHECK_TIMEOUT)).await {
+                    Ok(connection) => return Ok(self.counted(PostgresLease::new(self, connection, permit), session)),
+                    Err((connection, why)) => {
+                        // In a task of its own: the slot is free when the server's session has ended, also if nobody waits
+                        // for that any more.
+                        permit = match timeout_at(deadline.into(), self.retire(connection, permit, why)).await {
+                            Ok(Ok(permit)) => permit,
+                            Ok(Err(_)) => return Err(self.closed_error()),
+                            Err(_) => return Err(self.too_late()),
+                        };
+                        permit.stay();
+                    }
+                }
+            }
+            None => {}
+        }
+        // In a task of its own as well: a connection that nobody waits for any more would come to be on the server after its slot
+        // was given away. It is idle then.
+        let (give, taken) = oneshot::channel();
+        let (source, opening) = (Arc::clone(self), Arc::clone(opening));
+        tokio::spawn(async move {
+            let opened = source.open(&opening, deadline, || !give.is_closed()).await;
+            source.look_after();
+            // A lease, so that it goes back by itself wherever it is dropped.
+            drop(give.send(opened.map(|connection| PostgresLease::new(&source, connection, permit))));
+        });
+        let lease = taken.await.map_err(|_| self.closed_error())??;
+        Ok(self.counted(lease, session))
+    }
+
+    /// Notes whether the connection of a lease has to be set to the tenant first.
+    fn counted(&self, mut lease: PostgresLease, session: &Session) -> PostgresLease {
+        match lease.connection().map(|connection| &connection.session) {
+            Ok(Some(known)) if known.tenant == session.tenant => self.stats.tag_hit(),
+            _ => self.stats.tag_miss(),
+        }
+        lease
+    }
+
+    async fn wait(
+        &self,
+        ticket: Ticket<Box<Connection>>,
+        session: &Session,
+        deadline: Instant,
+    ) -> Result<Permit<Box<Connection>>, Error> {
         let started = Instant::now();
-        let granted = timeout(self.options.acquire_timeout, ticket.granted()).await;
+        let granted = timeout_at(deadline.into(), ticket.granted()).await;
         self.stats.waited(started.elapsed());
         match granted {
             Ok(Some(permit)) => Ok(permit),
@@ -216,6 +247,7 @@ impl Source {
         &self,
         idle: Idle<Box<Connection>>,
         opening: &Opening,
+        within: Duration,
     ) -> Result<Box<Connection>, (Box<Connection>, Closed)> {
         let Idle { mut connection, .. } = idle;
         if connection.login != opening.fingerprint {
@@ -225,38 +257,42 @@ impl Source {
         if stale || connection.expires <= Instant::now() {
             return Err((connection, Closed::Age));
         }
-        match timeout(CHECK_TIMEOUT, connection.raw.ping()).await {
+        match timeout(within, connection.raw.ping()).await {
             Ok(Ok(())) => Ok(connection),
             _ => Err((connection, Closed::Broken)),
         }
     }
 
-    pub(super) async fn open(&self, opening: &Opening, keeps_session: bool) -> Result<Box<Connection>, Error> {
+    /// Opens a connection, as long as somebody still wants it.
+    async fn open(
+        &self,
+        opening: &Opening,
+        deadline: Instant,
+        wanted: impl Fn() -> bool + Send,
+    ) -> Result<Box<Connection>, Error> {
+        let keeps_session = self.keeps_session.get().copied().unwrap_or(false);
         let mut pause = Duration::from_millis(10);
         let mut raw = loop {
-            match opening.options.connect().await {
-                Ok(raw) => break raw,
-                Err(source) => match Error::from_connect(&self.url, source) {
+            match timeout_at(deadline.into(), opening.options.connect()).await {
+                Ok(Ok(raw)) => break raw,
+                Ok(Err(source)) => match Error::from_connect(&self.url, source) {
                     // Full, or starting, or stopping: until the caller's deadline that may pass.
-                    Error::Connect { reason: ConnectFailure::Unavailable, .. } if pause < Duration::from_secs(2) => {
+                    Error::Connect { reason: ConnectFailure::Unavailable, .. }
+                        if Instant::now() + pause < deadline && wanted() =>
+                    {
                         tokio::time::sleep(pause).await;
-                        pause *= 2;
+                        pause = LONGEST_PAUSE.min(2 * pause);
                     }
                     error => return Err(error),
                 },
+                Err(_) => return Err(self.too_late()),
             }
         };
         self.stats.opened();
         let session = if keeps_session {
-            // Temporary objects are looked up last: a temporary table must never shadow a real one.
-            let setup = format!("SET search_path = {}, pg_temp", quote_identifier(&self.options.schema));
-            let broken = |source| Error::from_connect(&self.url, source);
-            raw.execute(sqlx::raw_sql(sqlx::AssertSqlSafe(setup))).await.map_err(broken)?;
-            // Not every system can do it: PostgreSQL refuses the setting there.
-            let check = format!("SET client_connection_check_interval = {}", CLIENT_CHECK.as_millis());
-            match raw.execute(sqlx::raw_sql(sqlx::AssertSqlSafe(check))).await {
-                Ok(_) | Err(sqlx::Error::Database(_)) => {}
-                Err(source) => return Err(broken(source)),
+            match timeout_at(deadline.into(), self.set_up(&mut raw)).await {
+                Ok(set_up) => set_up?,
+                Err(_) => return Err(self.too_late()),
             }
             Some(ServerSession::default())
         } else {
@@ -267,33 +303,76 @@ impl Source {
         let lifetime = self.options.max_lifetime;
         let spread = lifetime.mul_f64(f64::from(opened.duration_since(self.born).subsec_nanos() % 1000) / 10_000.0);
         let expires = opened + lifetime.saturating_sub(spread);
-        Ok(Box::new(Connection { raw, session, login: opening.fingerprint, opened, expires }))
+        Ok(Box::new(Connection { raw, keeps_session, session, login: opening.fingerprint, opened, expires }))
+    }
+
+    /// What holds for a server session as long as it lasts.
+    async fn set_up(&self, raw: &mut PgConnection) -> Result<(), Error> {
+        let broken = |source| Error::from_connect(&self.url, source);
+        // Temporary objects are looked up last: a temporary table must never shadow a real one.
+        let path = format!("SET search_path = {}, pg_temp", quote_identifier(&self.options.schema));
+        raw.execute(sqlx::raw_sql(sqlx::AssertSqlSafe(path))).await.map_err(broken)?;
+        // Not every system can do it: PostgreSQL refuses the setting there.
+        let check = format!("SET client_connection_check_interval = {}", CLIENT_CHECK.as_millis());
+        match raw.execute(sqlx::raw_sql(sqlx::AssertSqlSafe(check))).await {
+            Ok(_) | Err(sqlx::Error::Database(_)) => Ok(()),
+            Err(source) => Err(broken(source)),
+        }
     }
 
     /// Whether a connection keeps its server session between transactions, so that settings and named statements hold on it.
-    pub(super) async fn keeps_session(self: &Arc<Self>, opening: &Opening) -> Result<bool, Error> {
+    /// Of many callers one finds it out, and none waits longer than it would by itself.
+    pub(super) async fn keeps_session(
+        self: &Arc<Self>,
+        opening: &Arc<Opening>,
+        deadline: Instant,
+    ) -> Result<bool, Error> {
         if let Some(known) = self.keeps_session.get() {
             return Ok(*known);
         }
-        let found = self.keeps_session.get_or_try_init(async || match self.options.pooler {
-            PoolerMode::Direct | PoolerMode::Session => Ok(true),
-            PoolerMode::Transaction => Ok(false),
-            PoolerMode::Auto => {
-                // Nobody has a lease yet: all of them wait for this. The probe takes two connections of the cap; where that
-                // is one, it cannot be known, and what is safe everywhere is used.
-                let (Some(_first), Some(_second)) = (self.queue.ask_for_room(), self.queue.ask_for_room()) else {
-                    return Ok(false);
-                };
-                let probe = probe::keeps_session(&self.url, &opening.options);
-                let found = match timeout(self.options.acquire_timeout, probe).await {
-                    Ok(found) => found,
-                    Err(_) => Err(Error::from_connect(&self.url, sqlx::Error::PoolTimedOut)),
-                };
-                tokio::time::sleep(GOODBYE).await;
-                found
-            }
+        match self.options.pooler {
+            PoolerMode::Direct | PoolerMode::Session => return Ok(*self.keeps_session.get_or_init(|| true)),
+            PoolerMode::Transaction => return Ok(*self.keeps_session.get_or_init(|| false)),
+            // The probe takes two connections. Where one is allowed it is not known, for as long as that is so, and what is safe
+            // everywhere is used.
+            PoolerMode::Auto if self.queue.counts().cap < 2 => return Ok(false),
+            PoolerMode::Auto => {}
+        }
+        let turn = timeout_at(deadline.into(), Arc::clone(&self.probing).lock_owned()).await;
+        let turn = turn.map_err(|_| self.too_late())?;
+        if let Some(known) = self.keeps_session.get() {
+            return Ok(*known);
+        }
+        // In a task of its own: given up midway, it would leave connections that nobody counts.
+        let (source, opening) = (Arc::clone(self), Arc::clone(opening));
+        let probing = tokio::spawn(async move {
+            let found = source.probe(&opening, deadline).await;
+            drop(turn);
+            found
         });
-        found.await.copied()
+        probing.await.unwrap_or_else(|_| Err(self.closed_error()))
+    }
+
+    async fn probe(self: &Arc<Self>, opening: &Opening, deadline: Instant) -> Result<bool, Error> {
+        let mut permits = Vec::new();
+        for _ in 0..2 {
+            let asker = Asker { login: opening.fingerprint, tenant: None, share: None };
+            let mut permit = match self.queue.ask(&asker) {
+                Answer::Now(permit) => permit,
+                Answer::Wait(ticket) => self.wait(ticket, &Session::default(), deadline).await?,
+                Answer::Closed => return Err(self.closed_error()),
+            };
+            if let Some(Idle { connection, .. }) = permit.take_idle() {
+                let retired = self.retire(connection, permit, Closed::Replaced).await;
+                permit = retired.map_err(|_| self.closed_error())?;
+                permit.stay();
+            }
+            permits.push(permit);
+        }
+        let found = timeout_at(deadline.into(), probe::keeps_session(&self.url, &opening.options)).await;
+        tokio::time::sleep(GOODBYE).await;
+        let found = found.map_err(|_| self.too_late())??;
+        Ok(*self.keeps_session.get_or_init(|| found))
     }
 
     pub(super) fn status(&self) -> PoolStatus {
@@ -333,6 +412,15 @@ impl Source {
         self.queue.drained().await;
     }
 
+    /// Until when a caller waits that comes now.
+    pub(super) fn deadline(&self) -> Instant {
+        Instant::now() + self.options.acquire_timeout
+    }
+
+    fn too_late(&self) -> Error {
+        Error::from_connect(&self.url, sqlx::Error::PoolTimedOut)
+    }
+
     fn closed_error(&self) -> Error {
         Error::Connect { data_source: self.url.clone(), reason: ConnectFailure::Closed, source: None }
     }
@@ -360,9 +448,9 @@ impl Source {
     ) -> JoinHandle<Permit<Box<Connection>>> {
         self.stats.closed(why);
         permit.leave();
-        let keeps_session = self.keeps_session.get().copied().unwrap_or(false);
         tokio::spawn(async move {
-            if timeout(CHECK_TIMEOUT, connection.raw.close()).await.is_ok() && keeps_session {
+            let Connection { raw, keeps_session, .. } = *connection;
+            if timeout(CHECK_TIMEOUT, raw.close()).await.is_ok() && keeps_session {
                 tokio::time::sleep(GOODBYE).await;
             }
             permit
@@ -387,8 +475,7 @@ impl Source {
     fn bury(self: &Arc<Self>, mut connection: Box<Connection>, permit: Permit<Box<Connection>>, why: Closed) {
         self.stats.closed(why);
         // Behind a pooler this is the pooler's part, and the connection is one to the pooler. Without a runtime nobody waits.
-        let keeps_session = self.keeps_session.get().copied().unwrap_or(false);
-        let (true, Ok(runtime)) = (keeps_session, tokio::runtime::Handle::try_current()) else { return };
+        let (true, Ok(runtime)) = (connection.keeps_session, tokio::runtime::Handle::try_current()) else { return };
         runtime.spawn(async move {
             // An abandoned statement mostly ends by itself; one that waits for a lock or runs for long is cut off.
             let ended = timeout(LAST_WORD, connection.raw.ping()).await;
@@ -442,11 +529,13 @@ impl Source {
     async fn warm_up(self: &Arc<Self>) {
         let warm = self.warm().clone();
         let Some((opening, count)) = warm else { return };
-        let Ok(keeps_session) = self.keeps_session(&opening).await else { return *self.warm() = None };
+        if self.keeps_session(&opening, self.deadline()).await.is_err() {
+            return *self.warm() = None;
+        }
         while self.queue.counts().slots < count {
             let Some(permit) = self.queue.ask_for_room() else { return };
-            let opened = timeout(self.options.acquire_timeout, self.open(&opening, keeps_session)).await;
-            let Ok(Ok(connection)) = opened else { return *self.warm() = None };
+            let opened = self.open(&opening, self.deadline(), || true).await;
+            let Ok(connection) = opened else { return *self.warm() = None };
             if let Err((permit, connection)) = permit.put_back(connection, Instant::now()) {
                 self.let_go(connection, permit, Closed::Retired);
                 return;
@@ -486,7 +575,7 @@ impl PostgresLease {
 
     /// Whether its session is kept between transactions, so that named statements and session settings hold.
     pub(crate) fn keeps_session(&self) -> bool {
-        self.source.keeps_session.get().copied().unwrap_or(false)
+        self.inner.as_ref().is_some_and(|(connection, _)| connection.keeps_session)
     }
 
     /// The schema that unqualified names are looked up in.
