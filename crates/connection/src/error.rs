@@ -2,7 +2,10 @@
 
 use std::fmt;
 
-use crate::{DataSourceUrl, lease::is_outdated_plan};
+use crate::{
+    DataSourceUrl,
+    lease::{ends_the_session, is_outdated_plan},
+};
 
 /// A failed attempt to use a database. Messages name the data source and never a login or a bound value.
 #[derive(Debug, thiserror::Error)]
@@ -166,6 +169,9 @@ pub enum ConnectFailure {
     Tls,
     /// The server has no connection left, or is starting or stopping.
     Unavailable,
+    /// The connection broke, or the server ended its session, in the middle of a statement. Whether a commit was done is not
+    /// known.
+    Lost,
     /// The pool was closed.
     Closed,
     /// Anything else.
@@ -180,6 +186,7 @@ impl fmt::Display for ConnectFailure {
             Self::Unreachable => "nothing answers there; check host and port, and that the server runs",
             Self::Tls => "TLS could not be verified; check sslmode and sslrootcert",
             Self::Unavailable => "the server accepts no connection now; retry later",
+            Self::Lost => "the connection broke off; retry, and mind that a commit under way may have been done",
             Self::Closed => "its pool was closed; route again",
             Self::Other => "the connection failed",
         })
@@ -191,7 +198,10 @@ impl Error {
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Connect { reason, .. } => match reason {
-                ConnectFailure::Unreachable | ConnectFailure::Unavailable | ConnectFailure::Closed => true,
+                ConnectFailure::Unreachable
+                | ConnectFailure::Unavailable
+                | ConnectFailure::Lost
+                | ConnectFailure::Closed => true,
                 ConnectFailure::Login
                 | ConnectFailure::NoSuchDatabase
                 | ConnectFailure::Tls
@@ -242,13 +252,18 @@ impl Error {
     }
 
     pub(crate) fn from_statement(data_source: &DataSourceUrl, source: sqlx::Error) -> Self {
-        let sqlx::Error::Database(error) = &source else {
-            if matches!(source, sqlx::Error::Io(_) | sqlx::Error::Tls(_)) {
-                return Self::from_connect(data_source, source);
-            }
-            return Self::Statement { data_source: data_source.clone(), source: Box::new(source) };
-        };
         let data_source = data_source.clone();
+        let lost = match &source {
+            sqlx::Error::Io(_) | sqlx::Error::Tls(_) => true,
+            sqlx::Error::Database(error) => error.try_downcast_ref().is_some_and(ends_the_session),
+            _ => false,
+        };
+        if lost {
+            return Self::Connect { data_source, reason: ConnectFailure::Lost, source: Some(Box::new(source)) };
+        }
+        let sqlx::Error::Database(error) = &source else {
+            return Self::Statement { data_source, source: Box::new(source) };
+        };
         let constraint = || error.constraint().map_or_else(|| sqlite_detail(error.message()), str::to_owned);
         match error.code().as_deref() {
             Some("TN001") => Self::Fenced { data_source },

@@ -195,7 +195,8 @@ pub(crate) fn failed(lease: &mut PostgresLease, url: &DataSourceUrl, source: sql
     Error::from_statement(url, source)
 }
 
-fn ends_the_session(error: &PgDatabaseError) -> bool {
+/// An administrator, a timeout or a shutdown ended the session, or a pooler did.
+pub(crate) fn ends_the_session(error: &PgDatabaseError) -> bool {
     use sqlx::postgres::PgSeverity::{Fatal, Panic};
     matches!(error.severity(), Fatal | Panic)
 }
