@@ -3,7 +3,7 @@
 //! Exit status: 0 when it is done, 1 with `--check` when a target was missed, 2 when it could not run.
 
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::Parser;
 use tenantry_bench::Error;
@@ -59,6 +59,7 @@ async fn run(args: &Args) -> Result<Report, Error> {
     let say = |text: &str| if args.json { eprintln!("{text}") } else { println!("{text}") };
 
     eprintln!("preparing {TENANTS} tenants with {ROWS} rows each");
+    let begin = Instant::now();
     let bench = Bench::new(World::new().await?, plan);
     let mut report = Report {
         versions: versions(&bench.world)?,
@@ -66,6 +67,7 @@ async fn run(args: &Args) -> Result<Report, Error> {
         method: method(plan),
         cases: Vec::new(),
     };
+    eprintln!("prepared in {:.1} s", begin.elapsed().as_secs_f64());
     say(report.heading().trim_end());
     for (case, size) in chosen {
         let line = bench.run(case, size).await?;
@@ -76,6 +78,7 @@ async fn run(args: &Args) -> Result<Report, Error> {
         println!("{}", serde_json::to_string_pretty(&report).map_err(Error::doing("write the report as JSON"))?);
     }
     say(&format!("\n{}", report.table()));
+    eprintln!("took {:.0} s", begin.elapsed().as_secs_f64());
     Ok(report)
 }
 

@@ -11,6 +11,7 @@ use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 use tenantry::Tenantry;
 use tenantry_bench::Error;
 use tenantry_bench::cases::routing::{Counted, allocation_sizes, look_up, order};
+use tenantry_bench::world::cache_placements;
 use tenantry_bench::world::fleet::{self, Fleet};
 
 #[global_allocator]
@@ -43,7 +44,7 @@ async fn count(fleet: &Fleet) -> Result<Counted, Error> {
     let mut cached = 0;
     let mut memory = None;
     for size in allocation_sizes() {
-        fleet::cache(&tenantry, cached..size).await?;
+        cache_placements(&tenantry, &fleet::tenants(cached..size), size).await?;
         let stats = ALLOCATOR.stats();
         let now = (size, stats.bytes_allocated - stats.bytes_deallocated, resident());
         // From the first size on: what a facade needs without tenants is not theirs.

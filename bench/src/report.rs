@@ -3,7 +3,7 @@
 use std::fmt;
 
 use comfy_table::{LineStyle, Table, TableStyle};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use crate::method::Comparison;
 
@@ -78,8 +78,10 @@ pub enum Bound {
 #[derive(Debug, Serialize)]
 pub struct Report {
     /// What it ran on, by name.
+    #[serde(serialize_with = "by_name")]
     pub versions: Vec<(String, String)>,
     /// The server's settings.
+    #[serde(serialize_with = "by_name")]
     pub server_settings: Vec<(String, String)>,
     /// How the figures were taken.
     pub method: Vec<String>,
@@ -185,6 +187,10 @@ impl Report {
     }
 }
 
+fn by_name<S: Serializer>(pairs: &[(String, String)], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(pairs.iter().map(|(name, value)| (name, value)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -238,8 +244,10 @@ mod tests {
 
     #[test]
     fn json_names_what_it_shows() {
-        let json = serde_json::to_value(Line::throughput("pk_read", 1, COMPARISON, Some(1.7)));
-        let json = json.unwrap_or_default();
+        let report = report(vec![Line::throughput("pk_read", 1, COMPARISON, Some(1.7))]);
+        let json = serde_json::to_value(report).unwrap_or_default();
+        assert_eq!(json["versions"]["PostgreSQL"], "15");
+        let json = &json["cases"][0];
         assert_eq!(json["figure"]["kind"], "throughput");
         assert_eq!(json["figure"]["ratio"]["median"], 2.314);
         assert_eq!(json["targets"][0]["bound"]["at_least"], 1.7);

@@ -107,6 +107,7 @@ impl World {
         world.migrate().await?;
         world.fill().await?;
         world.tenants = world.add_tenants(&world.tenantry, world.row(CONNECTIONS)?, TENANTS).await?;
+        cache_placements(&world.tenantry, &world.tenants, TENANTS).await?;
         Ok(world)
     }
 
@@ -280,9 +281,32 @@ fn seal(keyring: &Keyring, tenant: Uuid, logins: &Logins) -> Result<(String, Str
     Ok((seal(CredentialColumn::Anon, &logins.restricted)?, seal(CredentialColumn::Service, &logins.service)?))
 }
 
-/// The number that the first tenant's id is made of; the others follow.
-pub fn first_tenant() -> usize {
-    schema::FIRST_TENANT
+/// Routes tenants, so that their placements are cached as they are in a process that runs for a while; refuses a cache that
+/// then holds another number than this.
+///
+/// # Errors
+/// What routing reports.
+pub async fn cache_placements(tenantry: &Tenantry, tenants: &[Uuid], cached: usize) -> Result<(), Error> {
+    const AT_ONCE: usize = 8;
+    let mut tasks = tokio::task::JoinSet::new();
+    for share in tenants.chunks(tenants.len().div_ceil(AT_ONCE).max(1)) {
+        let (tenantry, share) = (tenantry.clone(), share.to_vec());
+        tasks.spawn(async move {
+            for tenant in share {
+                tenantry.tenant(tenant).await.map_err(Error::doing("route a tenant"))?;
+            }
+            Ok::<_, Error>(())
+        });
+    }
+    while let Some(done) = tasks.join_next().await {
+        done.map_err(Error::doing("route the tenants"))??;
+    }
+    let found = tenantry.manager().cache_stats().await.placements;
+    if found == cached as u64 {
+        Ok(())
+    } else {
+        Err(Error::Wrong(format!("{found} placements are cached and should be {cached}")))
+    }
 }
 
 async fn blocking<T, E>(doing: &'static str, work: impl FnOnce() -> Result<T, E> + Send + 'static) -> Result<T, Error>

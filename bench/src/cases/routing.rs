@@ -15,6 +15,7 @@ use super::Bench;
 use crate::Error;
 use crate::method::{Random, compare};
 use crate::report::{Bound, Figure, Line, Target};
+use crate::world::cache_placements;
 use crate::world::fleet::{self, Fleet};
 
 /// Tenants that are cached; the first is what the others are compared with.
@@ -72,7 +73,7 @@ pub(super) async fn route(bench: &Bench, case: &str, tenants: usize) -> Result<L
     let mut facades = Vec::new();
     for size in sides {
         let tenantry = fleet.connect().await?;
-        fleet::cache(&tenantry, 0..size).await?;
+        cache_placements(&tenantry, &fleet::tenants(0..size), size).await?;
         facades.push((tenantry, order(size)));
     }
     let time = async |side: usize, length| {

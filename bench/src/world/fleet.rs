@@ -95,30 +95,7 @@ pub fn tenant(number: usize) -> Uuid {
     schema::tenant_id(number)
 }
 
-/// Routes tenants once, so that they are cached, and makes sure that they are.
-///
-/// # Errors
-/// What routing reports.
-pub async fn cache(tenantry: &Tenantry, tenants: std::ops::Range<usize>) -> Result<(), Error> {
-    const AT_ONCE: usize = 8;
-    let end = tenants.end;
-    let mut tasks = tokio::task::JoinSet::new();
-    for first in 0..AT_ONCE {
-        let (tenantry, tenants) = (tenantry.clone(), tenants.clone());
-        tasks.spawn(async move {
-            for number in tenants.skip(first).step_by(AT_ONCE) {
-                tenantry.tenant(tenant(number)).await.map_err(Error::doing("route a tenant of the fleet"))?;
-            }
-            Ok::<_, Error>(())
-        });
-    }
-    while let Some(done) = tasks.join_next().await {
-        done.map_err(Error::doing("route the fleet"))??;
-    }
-    let cached = tenantry.manager().cache_stats().await.placements;
-    if cached == end as u64 {
-        Ok(())
-    } else {
-        Err(Error::Wrong(format!("{cached} placements are cached and should be {end}")))
-    }
+/// The ids of tenants.
+pub fn tenants(numbers: std::ops::Range<usize>) -> Vec<Uuid> {
+    numbers.map(tenant).collect()
 }

@@ -10,7 +10,7 @@ use super::{ROWS, TENANTS, World};
 use crate::Error;
 
 /// Where the tenants' ids begin; below are the rows' ids.
-pub(super) const FIRST_TENANT: usize = 1_000_000;
+const FIRST_TENANT: usize = 1_000_000;
 
 /// A tenant's id. Digits alone, so that SQL makes the same from a number.
 pub(super) fn tenant_id(number: usize) -> Uuid {
