@@ -7,6 +7,7 @@ mod compile_fail;
 mod connection;
 mod documents;
 mod isolation;
+mod isolation_matrix;
 mod operations;
 mod repository;
 mod routing;
