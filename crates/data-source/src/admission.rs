@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tenantry_connection::{Mode, Pool, Session};
+use tenantry_connection::{Error as ConnectionError, Mode, Pool, Session};
 use tokio::sync::OnceCell;
 
 use crate::{Error, Finding, IsolationReport, TenantColumn};
@@ -34,11 +34,19 @@ pub(crate) struct Admission {
     rules: Arc<AdmissionRules>,
     holds: OnceCell<()>,
     refused: Mutex<Option<(Instant, Arc<[Finding]>)>>,
+    /// When a measurement last failed for want of a connection, and how.
+    unconnected: Mutex<Option<(Instant, ConnectionError)>>,
 }
 
 impl Admission {
     pub(crate) fn new(role: &str, rules: &Arc<AdmissionRules>) -> Self {
-        Self { role: role.to_owned(), rules: Arc::clone(rules), holds: OnceCell::new(), refused: Mutex::new(None) }
+        Self {
+            role: role.to_owned(),
+            rules: Arc::clone(rules),
+            holds: OnceCell::new(),
+            refused: Mutex::default(),
+            unconnected: Mutex::default(),
+        }
     }
 
     /// Measures once; of many callers one. Cancel-safe.
@@ -50,13 +58,19 @@ impl Admission {
             return Ok(());
         }
         // Boxed, so that it does not make every caller's future larger.
-        match Box::pin(self.holds.get_or_try_init(|| self.measure(pool))).await {
+        let asked = Instant::now();
+        match Box::pin(self.holds.get_or_try_init(|| self.measure(pool, asked))).await {
             Ok(()) | Err(NotAdmitted::Empty) => Ok(()),
             Err(NotAdmitted::Refused(error)) => Err(error),
         }
     }
 
-    async fn measure(&self, pool: &Pool) -> Result<(), NotAdmitted> {
+    async fn measure(&self, pool: &Pool, asked: Instant) -> Result<(), NotAdmitted> {
+        // Who waited while it failed for another fails with it: one after the other they would wait without end, and a server
+        // that refuses a login would be asked once more for each of them.
+        if let Some(error) = self.unconnected_since(asked) {
+            return Err(Error::from(error).into());
+        }
         let refused = |findings| Error::NotIsolated { data_source: pool.url().clone(), findings };
         let remembered = self.refused.lock().unwrap_or_else(PoisonError::into_inner).clone();
         if let Some((at, findings)) = remembered
@@ -64,7 +78,12 @@ impl Admission {
         {
             return Err(refused(findings).into());
         }
-        let mut transaction = pool.begin(&Session::default(), Mode::Read).await.map_err(Error::from)?;
+        let begun = pool.begin(&Session::default(), Mode::Read).await;
+        let mut transaction = begun.map_err(|error| {
+            let failed = without_source(&error).map(|error| (Instant::now(), error));
+            *self.unconnected.lock().unwrap_or_else(PoisonError::into_inner) = failed;
+            Error::from(error)
+        })?;
         let report = IsolationReport::measure(&mut transaction, &self.role, &self.rules.column);
         let report = report.await.map_err(Error::from)?;
         transaction.commit().await.map_err(Error::from)?;
@@ -76,6 +95,32 @@ impl Admission {
         }
         *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), Arc::clone(&findings)));
         Err(refused(findings).into())
+    }
+
+    fn unconnected_since(&self, moment: Instant) -> Option<ConnectionError> {
+        let unconnected = self.unconnected.lock().unwrap_or_else(PoisonError::into_inner);
+        let (at, error) = unconnected.as_ref()?;
+        if *at >= moment { without_source(error) } else { None }
+    }
+}
+
+/// The same failure to get a connection, once more; the driver's words are the first one's.
+fn without_source(error: &ConnectionError) -> Option<ConnectionError> {
+    match error {
+        ConnectionError::Connect { data_source, reason, source: _ } => {
+            Some(ConnectionError::Connect { data_source: data_source.clone(), reason: *reason, source: None })
+        }
+        ConnectionError::Exhausted { data_source, cap, waiting, held, share, waited_ms } => {
+            Some(ConnectionError::Exhausted {
+                data_source: data_source.clone(),
+                cap: *cap,
+                waiting: *waiting,
+                held: *held,
+                share: *share,
+                waited_ms: *waited_ms,
+            })
+        }
+        _ => None,
     }
 }
 
