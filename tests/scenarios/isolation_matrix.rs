@@ -13,6 +13,7 @@
 mod calls;
 mod cell;
 mod fixture;
+mod interleaving;
 mod measured;
 mod methods;
 mod page;
