@@ -224,6 +224,11 @@ impl TenantDb {
         Self { context: Arc::new(context) }
     }
 
+    /// Whether both are the same handle.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.context, &other.context)
+    }
+
     /// The same data, with writes recorded as done by `actor`.
     #[must_use]
     pub fn as_user(&self, actor: Actor) -> Self {

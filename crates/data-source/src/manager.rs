@@ -30,7 +30,7 @@ use crate::{
     admission::AdmissionRules,
     handle::{Access, Isolation, TenantContext, TenantDb},
     pools::{AdmittedPool, PoolStats, Pools},
-    recent::Recent,
+    recent::{Handle, Recent},
     route::{Destination, Placed, Route, RouteError},
 };
 
@@ -81,8 +81,8 @@ struct Shared {
     keyring: Option<Arc<Keyring>>,
     options: ManagerOptions,
     routes: Cache<Uuid, Arc<Cached>>,
-    /// What is in `routes`, for reading.
-    recent: Arc<Recent<Cached>>,
+    /// The handles of what is in `routes`, for reading.
+    recent: Arc<Recent>,
     pools: Pools,
     hits: AtomicU64,
     misses: AtomicU64,
@@ -153,22 +153,12 @@ impl Shared {
         self.clears.fetch_add(1, Ordering::SeqCst) + 1
     }
 
-    /// What is known and still believed of a tenant.
-    fn recent(&self, tenant: Uuid) -> Option<Arc<Cached>> {
-        let cached = self.recent.get(tenant)?;
-        if cached.expires <= Instant::now() || !self.is_current(tenant, &cached) {
-            return None;
-        }
-        self.hits.fetch_add(1, Ordering::Relaxed);
-        Some(cached)
-    }
-
     /// Whether a placement was read after the tenant's latest clear.
-    fn is_current(&self, tenant: Uuid, cached: &Cached) -> bool {
+    fn is_current(&self, tenant: Uuid, read_at: u64) -> bool {
         // The usual case costs one load: nothing was cleared since.
-        cached.read_at >= self.clears.load(Ordering::SeqCst)
-            || (cached.read_at >= self.all_cleared.load(Ordering::SeqCst)
-                && self.cleared.get(&tenant).is_none_or(|cleared| cached.read_at >= cleared))
+        read_at >= self.clears.load(Ordering::SeqCst)
+            || (read_at >= self.all_cleared.load(Ordering::SeqCst)
+                && self.cleared.get(&tenant).is_none_or(|cleared| read_at >= cleared))
     }
 }
 
@@ -224,7 +214,11 @@ impl DataSourceManager {
             .max_capacity(MAX_PLACEMENTS)
             // It does not see who is read, so that it can only go by who came first.
             .eviction_policy(EvictionPolicy::lru())
-            .eviction_listener(move |tenant: Arc<Uuid>, cached, _| leaving.remove_value(*tenant, &cached))
+            .eviction_listener(move |tenant: Arc<Uuid>, cached: Arc<Cached>, _| {
+                if let Ok(db) = &cached.restricted {
+                    leaving.remove_handle(*tenant, db);
+                }
+            })
             .build();
         let rules = AdmissionRules {
             column: options.tenant_column.clone(),
@@ -259,12 +253,16 @@ impl DataSourceManager {
     /// # Errors
     /// [`RouteError`], always closed: an unknown, suspended or unplaced tenant gets no handle.
     pub async fn tenant(&self, tenant: Uuid) -> Result<TenantDb, RouteError> {
-        let cached = match self.shared.recent(tenant) {
-            Some(cached) => cached,
-            None => Box::pin(self.cached(tenant)).await?,
-        };
+        let shared = &self.shared;
+        if let Some(db) = shared.recent.get(tenant, |read_at| shared.is_current(tenant, read_at)) {
+            shared.hits.fetch_add(1, Ordering::Relaxed);
+            return Ok(db);
+        }
+        let cached = Box::pin(self.cached(tenant)).await?;
         refuse_inactive(&cached.route)?;
-        cached.restricted.clone().map_err(|none| none.into_error(tenant))
+        let db = cached.restricted.clone().map_err(|none| none.into_error(tenant))?;
+        shared.recent.insert(tenant, Handle { read_at: cached.read_at, expires: cached.expires, db: db.clone() });
+        Ok(db)
     }
 
     /// A handle of the service role, for migrations, transfers and administration: row-level security lets it through, so
@@ -403,7 +401,11 @@ impl DataSourceManager {
 
     async fn cached(&self, tenant: Uuid) -> Result<Arc<Cached>, RouteError> {
         let shared = &self.shared;
-        if let Some(cached) = shared.recent(tenant) {
+        if let Some(cached) = shared.routes.get(&tenant).await
+            && cached.expires > Instant::now()
+            && shared.is_current(tenant, cached.read_at)
+        {
+            shared.hits.fetch_add(1, Ordering::Relaxed);
             return Ok(cached);
         }
         let mut joined_before = false;
@@ -411,10 +413,7 @@ impl DataSourceManager {
             let (loaded, joined) = self.load(tenant).await;
             match loaded {
                 Ok(loaded) if joined && loaded.expires <= Instant::now() => shared.routes.invalidate(&tenant).await,
-                Ok(loaded) if shared.is_current(tenant, &loaded) => {
-                    shared.recent.insert(tenant, Arc::clone(&loaded));
-                    return Ok(loaded);
-                }
+                Ok(loaded) if shared.is_current(tenant, loaded.read_at) => return Ok(loaded),
                 Ok(_) => shared.routes.invalidate(&tenant).await,
                 // A look-up that was under way before this call may have missed a tenant that was created before it.
                 Err(_) if joined && !joined_before => joined_before = true,
