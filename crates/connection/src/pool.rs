@@ -111,8 +111,8 @@ impl Pool {
     pub fn new(url: &DataSourceUrl, login: Option<&Login>, options: &PoolOptions) -> Result<Self, Error> {
         let kind = match url.engine() {
             Engine::Postgres => {
-                let opening = opening(url, login, options)?;
-                Kind::Postgres { source: Source::new(url, options), opening: Arc::new(opening) }
+                let source = Source::new(url, options);
+                Kind::Postgres { opening: opening(&source, login)?, source }
             }
             Engine::Sqlite => Kind::Sqlite(Arc::new(Sqlite {
                 url: url.clone(),
@@ -130,12 +130,27 @@ impl Pool {
     pub fn with_login(&self, login: Option<&Login>) -> Result<Self, Error> {
         let kind = match &self.kind {
             Kind::Postgres { source, .. } => {
-                let opening = opening(&source.url, login, &source.options)?;
-                Kind::Postgres { source: Arc::clone(source), opening: Arc::new(opening) }
+                Kind::Postgres { source: Arc::clone(source), opening: opening(source, login)? }
             }
             Kind::Sqlite(sqlite) => Kind::Sqlite(Arc::clone(sqlite)),
         };
         Ok(Self { kind })
+    }
+
+    /// A pool in place of this one, with other options: it finds out anew what is between here and the server, and uses none of
+    /// the connections there are. One cap, that of the new options, holds for both together. Who has a connection of this one
+    /// keeps it, and when it is given back it is closed.
+    ///
+    /// # Errors
+    /// [`Error::NoLogin`] when a PostgreSQL source is given no login.
+    pub fn succeeded_by(&self, login: Option<&Login>, options: &PoolOptions) -> Result<Self, Error> {
+        match &self.kind {
+            Kind::Postgres { source, .. } => {
+                let source = source.succeeded(options);
+                Ok(Self { kind: Kind::Postgres { opening: opening(&source, login)?, source } })
+            }
+            Kind::Sqlite(sqlite) => Self::new(&sqlite.url, login, options),
+        }
     }
 
     /// The engine behind the pool.
@@ -317,9 +332,9 @@ impl fmt::Debug for Pool {
     }
 }
 
-fn opening(url: &DataSourceUrl, login: Option<&Login>, options: &PoolOptions) -> Result<Opening, Error> {
-    let login = login.ok_or_else(|| Error::NoLogin { data_source: url.clone() })?;
-    Ok(Opening { fingerprint: login.fingerprint(), options: connect_options(url, login, options)? })
+fn opening(source: &Source, login: Option<&Login>) -> Result<Arc<Opening>, Error> {
+    let login = login.ok_or_else(|| Error::NoLogin { data_source: source.url.clone() })?;
+    Ok(source.opening(login.fingerprint(), connect_options(&source.url, login, &source.options)?))
 }
 
 /// How to open a connection that has a server session of its own.
@@ -327,7 +342,7 @@ async fn session_options(source: &Arc<Source>, login: &Login) -> Result<PgConnec
     if let Some(direct) = &source.options.direct_url {
         return connect_options(direct, login, &source.options);
     }
-    let opening = Arc::new(opening(&source.url, Some(login), &source.options)?);
+    let opening = opening(source, Some(login))?;
     let keeps_session = source.keeps_session(&opening, source.deadline()).await?;
     // Where it was not found out, a pool of one connection that is told nothing of a pooler is taken at its word.
     if keeps_session || (source.options.pooler == PoolerMode::Auto && source.status().max < 2) {

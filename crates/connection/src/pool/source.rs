@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak,
         atomic::{AtomicU64, Ordering},
     },
     time::{Duration, Instant},
@@ -38,10 +38,25 @@ const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
 /// Between two attempts to connect to a server that is full, or starting, or stopping.
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 
-/// A login and how to open a connection with it.
+/// A login and how to open a connection with it. When the last pool of it is gone, so are its connections.
 pub(super) struct Opening {
-    pub(super) fingerprint: [u8; 32],
     pub(super) options: PgConnectOptions,
+    key: Key,
+    upkeep: Arc<Notify>,
+}
+
+/// Which connections a lease can use: those of its login, and of its source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Key {
+    login: [u8; 32],
+    /// Of sources that share a cap, each has its own.
+    generation: u32,
+}
+
+impl Drop for Opening {
+    fn drop(&mut self) {
+        self.upkeep.notify_one();
+    }
 }
 
 /// An open connection.
@@ -51,16 +66,17 @@ pub(crate) struct Connection {
     pub(crate) keeps_session: bool,
     /// What its server session is set to. `None` while that is being changed, or cannot be kept.
     pub(crate) session: Option<ServerSession>,
-    login: [u8; 32],
+    key: Key,
+    opening: Weak<Opening>,
     opened: Instant,
     expires: Instant,
 }
 
 impl Pooled for Box<Connection> {
-    type Login = [u8; 32];
+    type Login = Key;
 
-    fn login(&self) -> &[u8; 32] {
-        &self.login
+    fn login(&self) -> &Key {
+        &self.key
     }
 
     fn tenant(&self) -> Option<&Arc<str>> {
@@ -71,8 +87,10 @@ impl Pooled for Box<Connection> {
 pub(super) struct Source {
     pub(super) url: DataSourceUrl,
     pub(super) options: PoolOptions,
+    /// Shared with the sources before and after this one, as are the counters.
     queue: Arc<Queue<Box<Connection>>>,
-    stats: Stats,
+    stats: Arc<Stats>,
+    generation: u32,
     /// Whether a connection keeps its server session between transactions; found out once.
     keeps_session: OnceLock<bool>,
     /// Held by who finds it out.
@@ -90,11 +108,32 @@ pub(super) struct Source {
 
 impl Source {
     pub(super) fn new(url: &DataSourceUrl, options: &PoolOptions) -> Arc<Self> {
+        Self::of(url, options, Queue::new(options.max_connections as usize), Arc::default(), 0)
+    }
+
+    /// A source that finds out everything anew and uses no connection of this one, under one cap with it.
+    pub(super) fn succeeded(self: &Arc<Self>, options: &PoolOptions) -> Arc<Self> {
+        *self.warm() = None;
+        self.renew();
+        let (queue, stats) = (Arc::clone(&self.queue), Arc::clone(&self.stats));
+        let source = Self::of(&self.url, options, queue, stats, self.generation.wrapping_add(1));
+        source.set_max_connections(options.max_connections);
+        source
+    }
+
+    fn of(
+        url: &DataSourceUrl,
+        options: &PoolOptions,
+        queue: Arc<Queue<Box<Connection>>>,
+        stats: Arc<Stats>,
+        generation: u32,
+    ) -> Arc<Self> {
         Arc::new(Self {
             url: url.clone(),
-            queue: Queue::new(options.max_connections as usize),
+            queue,
             options: options.clone(),
-            stats: Stats::default(),
+            stats,
+            generation,
             keeps_session: OnceLock::new(),
             probing: Arc::default(),
             born: Instant::now(),
@@ -104,6 +143,11 @@ impl Source {
             upkeep: OnceLock::new(),
             wake: Arc::new(Notify::new()),
         })
+    }
+
+    pub(super) fn opening(&self, login: [u8; 32], options: PgConnectOptions) -> Arc<Opening> {
+        let key = Key { login, generation: self.generation };
+        Arc::new(Opening { options, key, upkeep: Arc::clone(&self.wake) })
     }
 
     /// Waits for a connection of this login; of several, one that is set to the session's tenant already.
@@ -235,11 +279,15 @@ impl Source {
     fn is_fresh(&self, connection: &Connection, since: Instant, opening: &Opening) -> bool {
         let now = Instant::now();
         let used = self.since_born(since);
-        connection.login == opening.fingerprint
+        connection.key == opening.key
             && connection.expires > now
             && now.duration_since(since) < CHECK_AFTER
             && used >= self.suspect_before.load(Ordering::Acquire)
-            && self.since_born(connection.opened) >= self.stale_before.load(Ordering::Acquire)
+            && !self.is_stale(connection)
+    }
+
+    fn is_stale(&self, connection: &Connection) -> bool {
+        self.since_born(connection.opened) < self.stale_before.load(Ordering::Acquire)
     }
 
     /// The connection if it answers, or why it must be closed.
@@ -250,11 +298,13 @@ impl Source {
         within: Duration,
     ) -> Result<Box<Connection>, (Box<Connection>, Closed)> {
         let Idle { mut connection, .. } = idle;
-        if connection.login != opening.fingerprint {
+        if connection.key != opening.key {
             return Err((connection, Closed::Replaced));
         }
-        let stale = self.since_born(connection.opened) < self.stale_before.load(Ordering::Acquire);
-        if stale || connection.expires <= Instant::now() {
+        if self.is_stale(&connection) {
+            return Err((connection, Closed::Retired));
+        }
+        if connection.expires <= Instant::now() {
             return Err((connection, Closed::Age));
         }
         match timeout(within, connection.raw.ping()).await {
@@ -266,7 +316,7 @@ impl Source {
     /// Opens a connection, as long as somebody still wants it.
     async fn open(
         &self,
-        opening: &Opening,
+        opening: &Arc<Opening>,
         deadline: Instant,
         wanted: impl Fn() -> bool + Send,
     ) -> Result<Box<Connection>, Error> {
@@ -303,7 +353,8 @@ impl Source {
         let lifetime = self.options.max_lifetime;
         let spread = lifetime.mul_f64(f64::from(opened.duration_since(self.born).subsec_nanos() % 1000) / 10_000.0);
         let expires = opened + lifetime.saturating_sub(spread);
-        Ok(Box::new(Connection { raw, keeps_session, session, login: opening.fingerprint, opened, expires }))
+        let (key, opening) = (opening.key, Arc::downgrade(opening));
+        Ok(Box::new(Connection { raw, keeps_session, session, key, opening, opened, expires }))
     }
 
     /// What holds for a server session as long as it lasts.
@@ -356,7 +407,7 @@ impl Source {
     async fn probe(self: &Arc<Self>, opening: &Opening, deadline: Instant) -> Result<bool, Error> {
         let mut permits = Vec::new();
         for _ in 0..2 {
-            let asker = Asker { login: opening.fingerprint, tenant: None, share: None };
+            let asker = Asker { login: opening.key, tenant: None, share: None };
             let mut permit = match self.queue.ask(&asker) {
                 Answer::Now(permit) => permit,
                 Answer::Wait(ticket) => self.wait(ticket, &Session::default(), deadline).await?,
@@ -439,6 +490,17 @@ impl Source {
         self.stale_before.fetch_max(self.since_born(Instant::now()), Ordering::AcqRel);
     }
 
+    /// Keeps a connection in whose session nothing is going on for the next one, or closes it.
+    fn take_back(self: &Arc<Self>, connection: Box<Connection>, permit: Permit<Box<Connection>>) {
+        if self.is_stale(&connection) {
+            self.let_go(connection, permit, Closed::Retired);
+        } else if connection.opening.strong_count() == 0 {
+            self.let_go(connection, permit, Closed::Replaced);
+        } else if let Err((permit, connection)) = permit.put_back(connection, Instant::now()) {
+            self.let_go(connection, permit, Closed::Retired);
+        }
+    }
+
     /// Tells the server goodbye. The permit comes back when its session has ended.
     fn retire(
         self: &Arc<Self>,
@@ -514,6 +576,7 @@ impl Source {
     fn expire(self: &Arc<Self>) {
         let now = Instant::now();
         self.retire_idle(Closed::Age, |idle| idle.connection.expires <= now);
+        self.retire_idle(Closed::Replaced, |idle| idle.connection.opening.strong_count() == 0);
         let idle_timeout = self.options.idle_timeout;
         let keep = self.warm().as_ref().map_or(0, |(_, count)| *count);
         let mut spare = self.queue.counts().slots.saturating_sub(keep);
@@ -536,10 +599,7 @@ impl Source {
             let Some(permit) = self.queue.ask_for_room() else { return };
             let opened = self.open(&opening, self.deadline(), || true).await;
             let Ok(connection) = opened else { return *self.warm() = None };
-            if let Err((permit, connection)) = permit.put_back(connection, Instant::now()) {
-                self.let_go(connection, permit, Closed::Retired);
-                return;
-            }
+            self.take_back(connection, permit);
         }
     }
 
@@ -548,8 +608,8 @@ impl Source {
     }
 }
 
-fn asker(opening: &Opening, session: &Session) -> Asker<[u8; 32]> {
-    Asker { login: opening.fingerprint, tenant: session.tenant.clone(), share: session.max_connections }
+fn asker(opening: &Opening, session: &Session) -> Asker<Key> {
+    Asker { login: opening.key, tenant: session.tenant.clone(), share: session.max_connections }
 }
 
 /// A connection out of its source. Dropped while nothing is going on in its session, it is idle again; otherwise it is closed.
@@ -623,8 +683,6 @@ impl Drop for PostgresLease {
         if !self.clean {
             return self.source.bury(connection, permit, self.why);
         }
-        if let Err((permit, connection)) = permit.put_back(connection, Instant::now()) {
-            self.source.let_go(connection, permit, Closed::Retired);
-        }
+        self.source.take_back(connection, permit);
     }
 }

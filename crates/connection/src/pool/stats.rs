@@ -20,9 +20,9 @@ pub(crate) enum Closed {
     Age,
     /// Nobody used it for long.
     Unused,
-    /// It made room for a connection of another login.
+    /// It made room for a connection of another login, or nobody has its login any more.
     Replaced,
-    /// The pool was closed, or its cap lowered.
+    /// The pool was closed, renewed or succeeded by another, or its cap lowered.
     Retired,
 }
 
@@ -39,9 +39,9 @@ pub struct ClosedCounts {
     pub age: u64,
     /// Nobody used it for long.
     pub unused: u64,
-    /// It made room for a connection of another login.
+    /// It made room for a connection of another login, or nobody has its login any more.
     pub replaced: u64,
-    /// The pool was closed, or its cap lowered.
+    /// The pool was closed, renewed or succeeded by another, or its cap lowered.
     pub retired: u64,
 }
 
