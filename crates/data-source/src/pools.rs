@@ -1,14 +1,17 @@
 //! The connections to every data source in use: one cap per data source, whatever the number of tenants and logins.
 
 use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    collections::{HashMap, hash_map::Entry},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     time::{Duration, Instant},
 };
 
+use futures_util::future::join_all;
 use serde::Serialize;
 use tenantry_app_db::entities::data_sources;
-use tenantry_connection::{DataSourceUrl, Engine, Error, Pool, PoolOptions, PoolStatus, PoolerMode, UrlError};
+use tenantry_connection::{
+    ConnectFailure, DataSourceUrl, Engine, Error, Pool, PoolOptions, PoolStatus, PoolerMode, UrlError,
+};
 use tenantry_credential::Login;
 
 use crate::{
@@ -18,20 +21,33 @@ use crate::{
 
 /// The pools in use. A data source that no handle and no cached placement refers to any more is let go some time later.
 pub(crate) struct Pools {
-    sources: Mutex<HashMap<DataSourceUrl, Source>>,
+    sources: Mutex<Sources>,
     options: PoolOptions,
     rules: Arc<AdmissionRules>,
     idle: Duration,
 }
 
+#[derive(Default)]
+struct Sources {
+    by_url: HashMap<DataSourceUrl, Source>,
+    closed: bool,
+}
+
 struct Source {
-    /// Of whichever login came first; the others are made from it, so that they share its connections and its cap.
+    /// Of whichever login came last; the others are made from it, so that they share its connections and its cap.
     pool: Pool,
     /// The login is part of the key: a tenant whose credential is wrong must not ride on a connection that another tenant's
     /// right one opened.
-    logins: HashMap<(Access, Option<[u8; 32]>), Arc<AdmittedPool>>,
+    logins: HashMap<LoginKey, Weak<AdmittedPool>>,
+    /// Of each access the login that came last, which stays also while nobody has a handle. Any other goes with its handles,
+    /// and its connections with it: it may be one that was replaced.
+    latest: HashMap<Access, Arc<AdmittedPool>>,
     asked_for: Instant,
+    /// It was forgotten, but for its cap: whoever asks gets another one under it.
+    cleared: bool,
 }
+
+type LoginKey = (Access, Option<[u8; 32]>);
 
 /// A pool, and whether what it leads to was found to keep tenants apart.
 #[derive(Debug)]
@@ -115,81 +131,94 @@ impl Pools {
         login: Option<&Login>,
         rules: &ConnectionRules,
     ) -> Result<Arc<AdmittedPool>, Error> {
-        let max_connections = rules.max_connections.unwrap_or(self.options.max_connections);
+        let options = PoolOptions {
+            max_connections: rules.max_connections.unwrap_or(self.options.max_connections),
+            pooler: rules.pooler,
+            direct_url: rules.direct_url.clone(),
+            ..self.options.clone()
+        };
         let mut sources = self.lock();
+        if sources.closed {
+            return Err(Error::Connect { data_source: url.clone(), reason: ConnectFailure::Closed, source: None });
+        }
         let now = Instant::now();
-        sources.retain(|other, source| other == url || source.is_wanted(now, self.idle));
-        // Another way to the server makes other connections; the old ones end with their handles.
-        let known = sources.get_mut(url).filter(|source| {
-            let options = source.pool.options();
-            (options.pooler, &options.direct_url) == (rules.pooler, &rules.direct_url)
-        });
-        let source = match known {
-            Some(source) => {
-                source.pool.set_max_connections(max_connections);
+        sources.by_url.retain(|other, source| other == url || source.is_wanted(now, self.idle));
+        let source = match sources.by_url.entry(url.clone()) {
+            Entry::Vacant(vacant) => vacant.insert(Source::new(Pool::new(url, login, &options)?, now)),
+            Entry::Occupied(known) => {
+                let source = known.into_mut();
+                let is = source.pool.options();
+                if source.cleared || (is.pooler, &is.direct_url) != (options.pooler, &options.direct_url) {
+                    // Another way to the server makes other connections, under one cap with those that are in use.
+                    *source = Source::new(source.pool.succeeded_by(login, &options)?, now);
+                }
                 source
             }
-            None => {
-                let options = PoolOptions {
-                    max_connections,
-                    pooler: rules.pooler,
-                    direct_url: rules.direct_url.clone(),
-                    ..self.options.clone()
-                };
-                let pool = Pool::new(url, login, &options)?;
-                sources.insert(url.clone(), Source { pool, logins: HashMap::new(), asked_for: now });
-                sources.get_mut(url).ok_or_else(|| Error::NoLogin { data_source: url.clone() })?
-            }
         };
+        source.pool.set_max_connections(options.max_connections);
         source.asked_for = now;
         let key = (access, login.map(Login::fingerprint));
-        if let Some(pool) = source.logins.get(&key) {
-            return Ok(Arc::clone(pool));
+        if let Some(pool) = source.logins.get(&key).and_then(Weak::upgrade) {
+            return Ok(pool);
         }
         let pool = source.pool.with_login(login)?;
         let admission = match (url.engine(), access, login) {
             (Engine::Postgres, Access::Restricted, Some(login)) => Some(Admission::new(&login.user, &self.rules)),
             _ => None,
         };
+        source.pool = pool.clone();
         let admitted = Arc::new(AdmittedPool { pool, admission });
-        source.logins.retain(|_, pool| Arc::strong_count(pool) > 1);
-        source.logins.insert(key, Arc::clone(&admitted));
+        source.logins.retain(|_, pool| pool.strong_count() > 0);
+        source.logins.insert(key, Arc::downgrade(&admitted));
+        source.latest.insert(access, Arc::clone(&admitted));
         Ok(admitted)
     }
 
     pub(crate) fn stats(&self) -> Vec<PoolStats> {
         let sources = self.lock();
-        let stats = sources.iter().map(|(url, source)| (url.clone(), source.pool.status()));
-        let mut stats: Vec<_> = stats.map(|(data_source, status)| PoolStats { data_source, status }).collect();
+        let stats = sources.by_url.iter().filter(|(_, source)| !source.cleared);
+        let stats = stats.map(|(url, source)| PoolStats { data_source: url.clone(), status: source.pool.status() });
+        let mut stats: Vec<_> = stats.collect();
         drop(sources);
         stats.sort_by(|a, b| a.data_source.cmp(&b.data_source));
         stats
     }
 
-    /// Closes what nobody uses now, and the rest as it is given back; forgets what was measured.
+    /// Closes what nobody uses now, and the rest as it is given back; forgets what was measured and found out. Only the cap
+    /// holds for what is in use together with what comes.
     pub(crate) fn clear(&self) {
-        for (_, source) in self.lock().drain() {
+        self.lock().by_url.retain(|url, source| {
             source.pool.renew();
-        }
+            source.logins.clear();
+            source.latest.clear();
+            source.cleared = true;
+            // A file's connections have no cap that must outlast them.
+            url.engine() == Engine::Postgres
+        });
     }
 
     /// Refuses new work on every pool and waits for the work under way.
     pub(crate) async fn close(&self) {
-        let sources = std::mem::take(&mut *self.lock());
-        for (_, source) in sources {
-            source.pool.close().await;
-        }
+        let sources = {
+            let mut sources = self.lock();
+            sources.closed = true;
+            std::mem::take(&mut sources.by_url)
+        };
+        join_all(sources.values().map(|source| source.pool.close())).await;
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<DataSourceUrl, Source>> {
+    fn lock(&self) -> MutexGuard<'_, Sources> {
         self.sources.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Source {
+    fn new(pool: Pool, now: Instant) -> Self {
+        Self { pool, logins: HashMap::new(), latest: HashMap::new(), asked_for: now, cleared: false }
+    }
+
     fn is_wanted(&self, now: Instant, idle: Duration) -> bool {
-        now.duration_since(self.asked_for) < idle
-            || self.logins.values().any(|pool| Arc::strong_count(pool) > 1)
-            || self.pool.status().in_use > 0
+        let handles: usize = self.logins.values().map(Weak::strong_count).sum();
+        now.duration_since(self.asked_for) < idle || handles > self.latest.len() || self.pool.status().in_use > 0
     }
 }
