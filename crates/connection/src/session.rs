@@ -10,6 +10,8 @@ use crate::Error;
 /// transaction and removed before its commit, so that they are never visible to another connection.
 pub const SESSION_TABLE: &str = "tenantry_session";
 
+const TRANSFER: &str = "tenantry.transfer";
+
 /// Who acts: recorded by the write log and the audit log. Every part may be unknown; all unknown is the system itself.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Actor {
@@ -80,21 +82,27 @@ impl Actor {
 impl Session {
     /// The settings by name that are there. On SQLite the tenant is left out, since nothing reads it there.
     fn settings(&self) -> impl Iterator<Item = (&'static str, String)> {
-        let transfer = ("tenantry.transfer", self.transfer.then(|| "on".to_owned()));
+        let transfer = (TRANSFER, self.transfer.then(|| "on".to_owned()));
         let settings = self.actor.settings().into_iter().chain([transfer]);
         settings.filter_map(|(name, value)| value.map(|value| (name, value)))
     }
 
     /// `BEGIN` and every setting as one simple message, so that it costs one round trip and holds behind a pooler: nothing is
-    /// expected of the server session, and nothing stays in it.
+    /// expected of the server session, and nothing stays in it. What triggers and policies ask for is set also where there is
+    /// none: the session may be one that somebody else left a tenant or a user in.
     pub(crate) fn pooled_begin(&self, mode: Mode, schema: &str) -> Result<String, Error> {
         let mut sql = mode.begin().to_owned();
         // Temporary objects are looked up last: a temporary table must never shadow a real one.
         let _ = write!(sql, "; SET LOCAL search_path = {}, pg_temp", quote_identifier(schema));
-        if let Some(tenant) = &self.tenant {
-            let _ = write!(sql, "; SET LOCAL app.tenant_id = {}", literal("app.tenant_id", tenant)?);
+        let mut settings = vec![("app.tenant_id", self.tenant.as_deref().unwrap_or_default().to_owned())];
+        if mode == Mode::Write {
+            let actor = self.actor.settings().into_iter().map(|(name, value)| (name, value.unwrap_or_default()));
+            settings.extend(actor);
+            settings.push((TRANSFER, if self.transfer { "on" } else { "off" }.to_owned()));
+        } else {
+            settings.extend(self.settings());
         }
-        for (name, value) in self.settings() {
+        for (name, value) in settings {
             let _ = write!(sql, "; SET LOCAL {name} = {}", literal(name, &value)?);
         }
         Ok(sql)
@@ -107,7 +115,7 @@ impl Session {
             let _ = write!(sql, "; SET LOCAL {name} = {}", literal(name, &wanted)?);
         }
         if self.transfer {
-            sql.push_str("; SET LOCAL tenantry.transfer = on");
+            let _ = write!(sql, "; SET LOCAL {TRANSFER} = on");
         }
         Ok(sql)
     }
@@ -188,8 +196,8 @@ mod tests {
     fn a_hostile_tenant_or_user_agent_stays_inside_its_literal() {
         let session = session(r"x'; SET ROLE postgres; --\", Some(r"\'; DROP TABLE tenants; --"));
         assert_eq!(
-            session.pooled_begin(Mode::Write, "public").unwrap(),
-            r#"BEGIN; SET LOCAL search_path = "public", pg_temp; SET LOCAL app.tenant_id = E'x\'; SET ROLE postgres; --\\'; SET LOCAL app.user_agent = E'\\\'; DROP TABLE tenants; --'"#
+            session.pooled_begin(Mode::Read, "public").unwrap(),
+            r#"BEGIN READ ONLY; SET LOCAL search_path = "public", pg_temp; SET LOCAL app.tenant_id = E'x\'; SET ROLE postgres; --\\'; SET LOCAL app.user_agent = E'\\\'; DROP TABLE tenants; --'"#
         );
         assert_eq!(
             session.set(&ServerSession::default(), true).unwrap().unwrap().0,
@@ -199,6 +207,19 @@ mod tests {
             session.sqlite_settings().unwrap().unwrap(),
             r"INSERT OR REPLACE INTO tenantry_session (name, value) VALUES ('app.user_agent', '\''; DROP TABLE tenants; --')"
         );
+    }
+
+    /// Behind a pooler a session may hold what anybody left in it.
+    #[test]
+    fn a_pooled_transaction_believes_nothing_of_its_session() {
+        assert_eq!(
+            Session::default().pooled_begin(Mode::Write, "a\"b").unwrap(),
+            "BEGIN; SET LOCAL search_path = \"a\"\"b\", pg_temp; SET LOCAL app.tenant_id = E''; \
+             SET LOCAL app.current_user_id = E''; SET LOCAL app.client_ip = E''; SET LOCAL app.user_agent = E''; \
+             SET LOCAL tenantry.transfer = E'off'"
+        );
+        let nobody = Session::default().pooled_begin(Mode::Read, "public").unwrap();
+        assert!(nobody.ends_with("SET LOCAL app.tenant_id = E''"), "{nobody}");
     }
 
     #[test]
