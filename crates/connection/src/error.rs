@@ -66,6 +66,13 @@ pub enum Error {
         /// The canonical URL.
         data_source: DataSourceUrl,
     },
+    /// SQL text of the application's own ends the transaction that it runs in. Its methods do that: behind a pooler the session
+    /// would be somebody else's at once, with all that was left in it.
+    #[error("raw SQL cannot end its transaction in {data_source}; call commit or rollback, or use a savepoint")]
+    EndsTransaction {
+        /// The canonical URL.
+        data_source: DataSourceUrl,
+    },
     /// A setting of the session cannot be sent.
     #[error("the session setting {setting} contains a NUL character, which no database accepts")]
     SessionSetting {
@@ -212,6 +219,7 @@ impl Error {
             | Self::NoDirectUrl { .. }
             | Self::Ended
             | Self::Aborted { .. }
+            | Self::EndsTransaction { .. }
             | Self::SessionSetting { .. }
             | Self::UnstorableValue { .. }
             | Self::Unrepresentable { .. }

@@ -14,16 +14,34 @@ use crate::{
     representable::EdgedColumns,
 };
 
+/// What is prepared over the protocol is the pooler's own.
+macro_rules! deallocate {
+    () => {
+        "DO $$ DECLARE prepared text; BEGIN \
+           FOR prepared IN SELECT name FROM pg_catalog.pg_prepared_statements WHERE from_sql LOOP \
+             EXECUTE format('DEALLOCATE %I', prepared); \
+           END LOOP; END $$; "
+    };
+}
+
 /// What takes away all that raw SQL may have left in a server session which the next transaction of anybody gets, as the
 /// parts of `DISCARD ALL` that may stand in one message with the end of the transaction. What the driver set at startup is set
-/// again, since the pooler follows what it sees; what is prepared over the protocol is the pooler's own.
-const CLEAN_UP: &str = "CLOSE ALL; SET SESSION AUTHORIZATION DEFAULT; RESET ALL; UNLISTEN *; \
-     SELECT pg_advisory_unlock_all(); DISCARD TEMP; DISCARD SEQUENCES; \
-     DO $$ DECLARE prepared text; BEGIN \
-       FOR prepared IN SELECT name FROM pg_catalog.pg_prepared_statements WHERE from_sql LOOP \
-         EXECUTE format('DEALLOCATE %I', prepared); \
-       END LOOP; END $$; \
-     SET client_encoding = 'UTF8'; SET DateStyle = 'ISO, MDY'; SET TimeZone = 'UTC'";
+/// again, since the pooler follows what it sees.
+const CLEAN_UP: &str = concat!(
+    "CLOSE ALL; SET SESSION AUTHORIZATION DEFAULT; RESET ALL; UNLISTEN *; SELECT pg_advisory_unlock_all(); \
+     DISCARD TEMP; DISCARD SEQUENCES; ",
+    deallocate!(),
+    "SET client_encoding = 'UTF8'; SET DateStyle = 'ISO, MDY'; SET TimeZone = 'UTC'"
+);
+
+/// What must not be left to the commit: if that fails, the session is somebody else's before it can be cleaned. Constraints and
+/// held cursors could make it fail, locks of the session and what is prepared outlast a rollback, and a time limit would cut the
+/// cleaning off.
+const BEFORE_COMMIT: &str = concat!(
+    "SET CONSTRAINTS ALL IMMEDIATE; CLOSE ALL; SELECT pg_advisory_unlock_all(); ",
+    deallocate!(),
+    "SET statement_timeout = 0"
+);
 
 /// A transaction and the connection it runs on.
 ///
@@ -92,6 +110,7 @@ impl Transaction {
     /// # Errors
     /// The typed violation, or [`Error::Statement`]. On PostgreSQL the transaction can only be rolled back afterwards.
     pub async fn execute(&mut self, statement: Statement) -> Result<u64, Error> {
+        self.refuse_end(&statement.sql)?;
         let values = canonical_values(self.engine(), statement.values)?;
         self.unsettled = true;
         let affected = match self.leased.as_mut().ok_or(Error::Ended)? {
@@ -132,6 +151,7 @@ impl Transaction {
     /// Runs a query and yields its rows as they arrive, in bounded memory.
     pub fn stream(&mut self, statement: Statement) -> impl Stream<Item = Result<QueryResult, Error>> + Send + '_ {
         try_stream! {
+            self.refuse_end(&statement.sql)?;
             let values = canonical_values(self.url.engine(), statement.values)?;
             self.unsettled = true;
             match self.leased.as_mut().ok_or(Error::Ended)? {
@@ -216,8 +236,7 @@ impl Transaction {
             self.execute_raw_sql(&format!("DELETE FROM {SESSION_TABLE}")).await?;
         }
         if self.marked && !self.named && self.engine() == Engine::Postgres {
-            // What only the commit checks is checked while there is still a way to roll back and clean up.
-            if let Err(error) = self.execute_raw_sql("SET CONSTRAINTS ALL IMMEDIATE").await {
+            if let Err(error) = self.execute_raw_sql(BEFORE_COMMIT).await {
                 let _ = self.end("ROLLBACK").await;
                 return Err(error);
             }
@@ -249,6 +268,15 @@ impl Transaction {
             Some(Leased::Sqlite(connection)) => Some(connection),
             _ => None,
         }
+    }
+
+    /// Text that Tenantry did not write must not end the transaction. One statement at a time is prepared, so that only the first
+    /// word counts.
+    fn refuse_end(&self, sql: &str) -> Result<(), Error> {
+        if self.marked && ends_transaction(sql) {
+            return Err(Error::EndsTransaction { data_source: self.url.clone() });
+        }
+        Ok(())
     }
 
     /// SQLite undoes the failed statement alone and the transaction goes on; PostgreSQL gives the whole transaction up.
@@ -316,6 +344,107 @@ impl std::fmt::Debug for Transaction {
     }
 }
 
+/// Whether a statement ends the transaction that it runs in, and does not merely go back to a savepoint.
+fn ends_transaction(sql: &str) -> bool {
+    let mut words = words(sql);
+    match words.next().as_deref() {
+        Some("COMMIT" | "END" | "ABORT") => true,
+        Some("ROLLBACK") => {
+            let next = words.find(|word| !matches!(word.as_str(), "WORK" | "TRANSACTION"));
+            next.as_deref() != Some("TO")
+        }
+        Some("PREPARE") => words.next().as_deref() == Some("TRANSACTION"),
+        _ => false,
+    }
+}
+
+/// The words that a statement begins with, in upper case, up to anything else than words, spaces and comments.
+fn words(sql: &str) -> impl Iterator<Item = String> + '_ {
+    let mut rest = sql;
+    std::iter::from_fn(move || {
+        rest = skip_blanks(rest);
+        let end = rest.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(rest.len());
+        let word = rest.get(..end).filter(|word| !word.is_empty())?.to_ascii_uppercase();
+        rest = rest.get(end..).unwrap_or_default();
+        Some(word)
+    })
+}
+
+/// Without the white space, comments and empty statements at its beginning.
+fn skip_blanks(mut sql: &str) -> &str {
+    loop {
+        let trimmed = sql.trim_start_matches(|c: char| c.is_whitespace() || c == ';');
+        sql = if trimmed.starts_with("--") {
+            trimmed.split_once(['\n', '\r']).map_or("", |(_, rest)| rest)
+        } else if trimmed.starts_with("/*") {
+            after_comment(trimmed)
+        } else {
+            return trimmed;
+        };
+    }
+}
+
+/// What stands behind a comment, which may have others within.
+fn after_comment(sql: &str) -> &str {
+    let mut depth = 0_usize;
+    let mut rest = sql;
+    while let Some(at) = rest.find(['/', '*']) {
+        let here = rest.get(at..).unwrap_or_default();
+        let step = if here.starts_with("/*") {
+            depth += 1;
+            2
+        } else if here.starts_with("*/") {
+            depth -= 1;
+            2
+        } else {
+            1
+        };
+        rest = here.get(step..).unwrap_or_default();
+        if depth == 0 {
+            return rest;
+        }
+    }
+    ""
+}
+
 fn sqlite_query(sql: String, values: sea_orm::Values) -> Query<'static, Sqlite, SqlxValues> {
     sqlx::query_with(AssertSqlSafe(sql), SqlxValues(values))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whatever_ends_a_transaction_is_seen() {
+        for sql in [
+            "COMMIT",
+            " ;\n commit work and chain",
+            "-- a remark\n/* and /* another */ one */ END",
+            "/**/ABORT",
+            "--\rcommit",
+            "ROLLBACK",
+            "rollback/* to */transaction",
+            "ROLLBACK AND CHAIN",
+            "PREPARE TRANSACTION 'x'",
+            "Commit;",
+        ] {
+            assert!(ends_transaction(sql), "{sql}");
+        }
+        for sql in [
+            "SELECT 'COMMIT'",
+            "/* COMMIT */ SELECT 1",
+            "-- COMMIT",
+            "/* COMMIT",
+            "ROLLBACK TO SAVEPOINT a",
+            "ROLLBACK WORK TO a",
+            "PREPARE transactions AS SELECT 1",
+            "SAVEPOINT commit",
+            "",
+            "COMMITTED",
+            "é",
+        ] {
+            assert!(!ends_transaction(sql), "{sql}");
+        }
+    }
 }
