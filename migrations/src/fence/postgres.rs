@@ -101,7 +101,8 @@ CREATE OR REPLACE FUNCTION tenantry.is_fenced(tenant text) RETURNS boolean LANGU
 RETURN EXISTS (SELECT FROM tenantry.fence AS f WHERE f.tenant_id = tenantry.fence_key(tenant) AND f.fenced);
 
 -- TRUNCATE fires no row trigger. It is refused while any tenant of the database is fenced; a raise waits for it and it
--- for a raise. With the argument 'always' it is refused outright: it would also pass by the write log.
+-- for a raise. With the argument 'always' it is refused outright: it would also pass by the write log. A second argument
+-- 'unlogged' says that the table is left out of the log on purpose.
 CREATE OR REPLACE FUNCTION tenantry.check_truncate() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp AS $function$
 BEGIN
@@ -163,9 +164,10 @@ pub(crate) fn attach(schema: &str, table: &str, column: &str) -> String {
     attach_with(schema, table, column, "")
 }
 
-/// As [`attach`], and TRUNCATE is refused outright.
-pub(crate) fn attach_own(table: &str, column: &str) -> String {
-    attach_with("public", table, column, "'always'")
+/// As [`attach`], and TRUNCATE is refused outright. What is left out of the write log on purpose is marked as such: without its
+/// trigger it would look like a table that lost it.
+pub(crate) fn attach_own(table: &str, column: &str, logged: bool) -> String {
+    attach_with("public", table, column, if logged { "'always'" } else { "'always', 'unlogged'" })
 }
 
 fn attach_with(schema: &str, table: &str, column: &str, truncate: &str) -> String {

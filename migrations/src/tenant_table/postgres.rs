@@ -123,7 +123,7 @@ fn triggers(table: &TenantTable, installation: &Installation) -> Vec<String> {
     let tenant = quote(&installation.tenant_column);
     let not_transfer = fence::postgres::NOT_TRANSFER;
     let mut statements = vec![
-        fence::postgres::attach_own(&table.name, &installation.tenant_column),
+        fence::postgres::attach_own(&table.name, &installation.tenant_column, table.logged),
         format!(
             "CREATE TRIGGER tenantry_tenant BEFORE UPDATE ON {target} FOR EACH ROW \
              WHEN (OLD.{tenant} IS DISTINCT FROM NEW.{tenant} AND ({not_transfer})) \
