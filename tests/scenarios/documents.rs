@@ -4,7 +4,7 @@
 
 mod errors;
 mod page;
-mod shell;
+pub(crate) mod shell;
 
 use tenantry_test_support::{
     cluster::{Cluster, ClusterError},
@@ -163,8 +163,8 @@ fn broken_isolation_is_named(shell: &Shell) {
         "the strict policy of the restricted role tenants.restricted is missing",
         "role tenants.restricted in postgresql://",
         "it has BYPASSRLS",
-        "table events of postgresql://",
-        "it has no fence",
+        "trigger tenantry_fence on events in postgresql://",
+        "it is missing: a transfer would lose what is written meanwhile",
     ]);
     shell.fails("cargo xtask test-data-source --tenant acme").contains(&["it has BYPASSRLS"]);
     shell.fails("cargo xtask migrate up --data-sources").contains(&["it bypasses row-level security"]);
@@ -175,7 +175,7 @@ fn broken_isolation_is_named(shell: &Shell) {
         .filter(|line| line.starts_with("failed: isolation: "))
         .filter_map(|line| Some(line.split_once("; ")?.1))
         .collect();
-    assert_eq!(remedies.len(), 2, "{}", checklist.text());
+    assert_eq!(remedies.len(), 3, "{}", checklist.text());
     for remedy in remedies {
         shell.psql(&data, remedy);
     }

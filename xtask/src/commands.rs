@@ -1,6 +1,7 @@
 //! The commands by name, and what each of them ends with.
 
 mod bench;
+mod check_isolation;
 mod check_tenant_config;
 mod create_tenant;
 mod data_source;
@@ -46,6 +47,7 @@ pub(crate) enum Command {
     TestDataSource(test_data_source::Args),
     TestRouting(test_routing::Args),
     TestDualDatabase(test_dual_database::Args),
+    CheckIsolation(check_isolation::Args),
     CheckTenantConfig(check_tenant_config::Args),
     EncryptTenantKeys(encrypt_tenant_keys::Args),
     Test(test::Args),
@@ -81,6 +83,7 @@ impl Command {
             Self::TestDataSource(args) => test_data_source::run(args).await,
             Self::TestRouting(args) => test_routing::run(args).await,
             Self::TestDualDatabase(args) => test_dual_database::run(args).await,
+            Self::CheckIsolation(args) => check_isolation::run(args).await,
             Self::CheckTenantConfig(args) => check_tenant_config::run(args).await,
             Self::EncryptTenantKeys(args) => encrypt_tenant_keys::run(args).await,
             Self::Test(args) => test::run(args).await,

@@ -14,7 +14,10 @@ use tenantry::{
     data_source::TenantHandle,
     entities::{accounts, contacts},
     migrations::{TenantDataMigrator, tables::BUSINESS_TABLES},
-    operations::{self, Direction, MigrateScope, SplitAction, SplitReport, SplitTarget, TenantSplit},
+    operations::{
+        self, DataSourceIsolation, Direction, IsolationScope, MigrateScope, SplitAction, SplitReport, SplitTarget,
+        TenantSplit,
+    },
     repository::{Query, RepositoryExt},
     transfer::{Report, Unwatched},
 };
@@ -86,6 +89,7 @@ impl Story<'_> {
         self.split().await?;
         self.route().await?;
         self.test_connections().await?;
+        self.attack().await?;
         self.roll_back().await?;
         self.logs().await?;
         self.measure().await
@@ -241,9 +245,34 @@ impl Story<'_> {
         Ok(())
     }
 
+    async fn attack(&self) -> Result<(), Failure> {
+        heading(6, "What keeps tenants apart is measured, and attacked as a request would");
+        let check = operations::check_isolation(self.tenantry, &IsolationScope::default()).await?;
+        let rows: Vec<_> = check
+            .data_sources
+            .iter()
+            .map(|source| {
+                let [tables, attacks, findings] =
+                    [source.tables, source.attacks, source.findings.len()].map(|number| number.to_string());
+                [shorten(source.data_source.as_str()), tables, attacks, findings, source.verdict.to_string()]
+            })
+            .collect();
+        println!("{}", table::render(["data source", "tables", "attacks", "findings", "isolation"], &rows));
+        if !check.passed() {
+            let of = |source: &DataSourceIsolation| {
+                let found =
+                    source.findings.iter().map(|found| format!("{}: {}", found.finding.object, found.finding.problem));
+                found.chain(source.errors.iter().cloned()).collect::<Vec<_>>()
+            };
+            let reasons: Vec<_> = check.data_sources.iter().flat_map(of).collect();
+            return Err(Failure::Argument(format!("isolation does not hold: {}", reasons.join("; "))));
+        }
+        Ok(())
+    }
+
     async fn roll_back(&self) -> Result<(), Failure> {
         let globex = &TENANTS[2];
-        heading(6, "One tenant is taken back, since nothing was written for it meanwhile");
+        heading(7, "One tenant is taken back, since nothing was written for it meanwhile");
         let done = self.act(globex, &self.world.target(globex), SplitAction::Rollback).await?;
         expect(&done, "rolled_back")?;
         let purged = done.purged.unwrap_or_default();
@@ -256,7 +285,7 @@ impl Story<'_> {
     }
 
     async fn logs(&self) -> Result<(), Failure> {
-        heading(7, "What the application database has recorded, and the caches");
+        heading(8, "What the application database has recorded, and the caches");
         let entries = self.tenantry.app_db().audit_entries(None, 100).await.map_err(tenantry::Error::from)?;
         let rows: Vec<_> = entries
             .iter()

@@ -62,6 +62,14 @@ pub(crate) enum Failure {
     /// A report could not be written as JSON.
     #[error("cannot write the report as JSON")]
     Report(#[source] serde_json::Error),
+    /// Nothing is wrong in what was looked at, and not everything could be; the report says why.
+    #[error("{unchecked} of {of} data sources could not be checked")]
+    Unchecked {
+        /// How many.
+        unchecked: usize,
+        /// How many there are.
+        of: usize,
+    },
     /// An argument has a value that does not exist.
     #[error("{0}")]
     Argument(String),

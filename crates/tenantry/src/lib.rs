@@ -94,6 +94,7 @@ impl TenantryBuilder {
                     key_type: settings.tenant_key_type,
                 },
                 fallback_to_application_database: settings.fallback_to_application_database,
+                isolation_exceptions: settings.isolation_exceptions.clone(),
                 ..ManagerOptions::default()
             },
         );

@@ -5,6 +5,7 @@ mod check_config;
 mod checklist;
 mod create_tenant;
 mod databases;
+mod isolation;
 mod migrate;
 mod routing;
 mod seal_keys;
@@ -14,6 +15,9 @@ pub use check_config::{ConfigFinding, ConfigReport, ConfigState, Severity, Tenan
 pub use checklist::{Checklist, ChecklistItem, Outcome, Section, checklist};
 pub use create_tenant::{Logins, NewTenantRequest, create_tenant};
 pub use databases::{DataSourceInUse, data_sources_in_use, find_tenant};
+pub use isolation::{
+    CheckedFinding, DataSourceIsolation, IsolationCheck, IsolationScope, IsolationVerdict, check_isolation,
+};
 pub use migrate::{DatabaseKind, DatabaseMigrations, Direction, MigrateReport, MigrateScope, migrate};
 pub use routing::{ConnectionReport, RoutingReport, test_data_sources, test_routing};
 pub use seal_keys::{SealAction, SealMode, SealReport, SealedKey, seal_keys};

@@ -27,8 +27,8 @@ use self::{
     reference::{
         ACQUIRE_TIMEOUT, APPLICATION_DATABASE_URL, DEFAULT_TENANT_DATA_ANON_KEY, DEFAULT_TENANT_DATA_REGION,
         DEFAULT_TENANT_DATA_SERVICE_KEY, DEFAULT_TENANT_DATA_URL, ENCRYPTION_KEY, ENCRYPTION_KEY_ACTIVE,
-        ENCRYPTION_KEYS, FALLBACK_TO_APPLICATION_DATABASE, IDLE_TIMEOUT, MAX_CONNECTIONS, PLACEMENT_CACHE, POOL_CACHE,
-        SETTINGS, Setting, TENANT_COLUMN, TENANT_TYPE,
+        ENCRYPTION_KEYS, FALLBACK_TO_APPLICATION_DATABASE, IDLE_TIMEOUT, ISOLATION_EXCEPTIONS, MAX_CONNECTIONS,
+        PLACEMENT_CACHE, POOL_CACHE, SETTINGS, Setting, TENANT_COLUMN, TENANT_TYPE,
     },
 };
 
@@ -60,6 +60,8 @@ pub struct Settings {
     pub tenant_column: String,
     /// The type of that column.
     pub tenant_key_type: TenantKeyType,
+    /// Objects of data sources that may be as they are, named as findings of the isolation report name them.
+    pub isolation_exceptions: Vec<String>,
 }
 
 /// The application database: where it is, and as whom to log in.
@@ -144,6 +146,7 @@ impl Settings {
             idle_timeout: Duration::from_secs(10 * 60),
             tenant_column: "tenant_id".to_owned(),
             tenant_key_type: TenantKeyType::Uuid,
+            isolation_exceptions: Vec::new(),
         }
     }
 
@@ -369,6 +372,7 @@ fn read_limits(reader: &mut Reader) -> impl FnOnce(Settings) -> Settings + use<>
         "text" => Ok(TenantKeyType::Text),
         _ => Err("it is no such type"),
     });
+    let isolation_exceptions = reader.names(&ISOLATION_EXCEPTIONS);
     move |defaults| Settings {
         fallback_to_application_database: fallback_to_application_database
             .unwrap_or(defaults.fallback_to_application_database),
@@ -379,6 +383,7 @@ fn read_limits(reader: &mut Reader) -> impl FnOnce(Settings) -> Settings + use<>
         idle_timeout: idle_timeout.unwrap_or(defaults.idle_timeout),
         tenant_column: tenant_column.unwrap_or(defaults.tenant_column),
         tenant_key_type: tenant_key_type.unwrap_or(defaults.tenant_key_type),
+        isolation_exceptions: isolation_exceptions.unwrap_or(defaults.isolation_exceptions),
         ..defaults
     }
 }

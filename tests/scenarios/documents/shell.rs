@@ -20,14 +20,14 @@ use super::page::{Page, root};
 const MARK: &str = "@@ block ";
 
 /// The environment that commands run in, and a folder of their own.
-pub(super) struct Shell {
+pub(crate) struct Shell {
     directory: TempDir,
     path: std::ffi::OsString,
     variables: BTreeMap<String, String>,
 }
 
 /// What commands printed, on both outputs.
-pub(super) struct Said {
+pub(crate) struct Said {
     text: String,
     /// Each block with what it printed.
     blocks: Vec<(String, String)>,
@@ -35,7 +35,7 @@ pub(super) struct Said {
 
 impl Shell {
     /// A shell that finds `cargo xtask`, and the programs of these folders, before all others.
-    pub(super) fn new(folders: &[&Path]) -> Self {
+    pub(crate) fn new(folders: &[&Path]) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let programs = directory.path().join("programs");
         fs::create_dir(&programs).unwrap();
@@ -52,7 +52,7 @@ impl Shell {
         Self { directory, path, variables: BTreeMap::new() }
     }
 
-    pub(super) fn set(&mut self, name: &str, value: &str) {
+    pub(crate) fn set(&mut self, name: &str, value: &str) {
         self.variables.insert(name.to_owned(), value.to_owned());
     }
 
@@ -98,12 +98,12 @@ impl Shell {
     }
 
     /// Runs a command that has to exit with 0.
-    pub(super) fn succeeds(&self, command: &str) -> Said {
+    pub(crate) fn succeeds(&self, command: &str) -> Said {
         self.exits(command, 0)
     }
 
     /// Runs a command that has to find something wrong: exit status 1, and not 2, which is that it could not run.
-    pub(super) fn fails(&self, command: &str) -> Said {
+    pub(crate) fn fails(&self, command: &str) -> Said {
         self.exits(command, 1)
     }
 
@@ -115,7 +115,8 @@ impl Shell {
         text
     }
 
-    fn exits(&self, command: &str, expected: i32) -> Said {
+    /// Runs a command that has to exit with this status.
+    pub(crate) fn exits(&self, command: &str, expected: i32) -> Said {
         let (status, text) = self.bash(command, &[]);
         assert_eq!(status, expected, "{command}:\n{text}");
         Said { text, blocks: Vec::new() }
@@ -141,7 +142,7 @@ impl Shell {
 }
 
 impl Said {
-    pub(super) fn text(&self) -> &str {
+    pub(crate) fn text(&self) -> &str {
         &self.text
     }
 
@@ -152,7 +153,7 @@ impl Said {
         Self { text: text.clone(), blocks: Vec::new() }
     }
 
-    pub(super) fn contains(&self, parts: &[&str]) {
+    pub(crate) fn contains(&self, parts: &[&str]) {
         for part in parts {
             assert!(self.text.contains(part), "{part:?} is missing in:\n{}", self.text);
         }

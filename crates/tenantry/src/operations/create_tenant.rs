@@ -6,14 +6,14 @@ use tenantry_app_db::{
     NewPlacement, NewTenant,
     entities::{Plan, TenantStatus, tenants},
 };
-use tenantry_connection::{Actor, DataSourceUrl, Engine, Mode, Session};
+use tenantry_connection::{Actor, DataSourceUrl, Engine};
 use tenantry_credential::{CredentialColumn, Login};
-use tenantry_data_source::{IsolationReport, TenantColumn};
 use tenantry_realm::TenantKey;
 use uuid::Uuid;
 
 use super::{
     databases::data_source_pool,
+    isolation::measure,
     migrate::{has_roles, prepare_data_source, tenant_data_settings},
 };
 use crate::{Error, Tenantry};
@@ -140,19 +140,12 @@ pub(crate) async fn check<M: MigratorTrait>(
         return Ok(());
     }
     let not_ready = |reason| Error::NotReady { database: url.clone(), reason };
-    let pool = data_source_pool(tenantry, url, restricted, false).await?;
-    let column =
-        TenantColumn { name: tenantry.settings().tenant_column.clone(), key_type: tenantry.settings().tenant_key_type };
-    let measured = async {
-        let mut transaction = pool.begin(&Session::default(), Mode::Read).await?;
-        let role = restricted.map(|login| login.user.as_str()).unwrap_or_default();
-        let report = IsolationReport::measure(&mut transaction, role, &column).await?;
-        transaction.commit().await?;
-        Ok(report)
-    };
-    let report = measured.await.map_err(|source| Error::Database { database: url.clone(), source })?;
+    let restricted = restricted.ok_or_else(|| Error::NoLogins(url.clone()))?;
+    let pool = data_source_pool(tenantry, url, Some(restricted), false).await?;
+    let measured = measure(&pool, restricted, tenantry.manager().tenant_column()).await;
     pool.close().await;
-    match report.findings.first() {
+    let report = measured.map_err(|source| Error::Database { database: url.clone(), source })?;
+    match report.findings_except(&tenantry.settings().isolation_exceptions).next() {
         Some(finding) => Err(not_ready(format!("{}: {}; {}", finding.object, finding.problem, finding.remedy))),
         None if report.tables.is_empty() => Err(not_ready("it has no tenant table".to_owned())),
         None => Ok(()),

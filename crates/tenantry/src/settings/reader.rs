@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use config::{ConfigError, Environment, File, FileFormat, Source, Value};
+use config::{ConfigError, Environment, File, FileFormat, Source, Value, ValueKind};
 use secrecy::SecretString;
 
 use super::{
@@ -80,6 +80,20 @@ impl Reader {
             let goes_on = bytes.all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_');
             if begins && goes_on && text.len() <= 63 { Ok(text.to_owned()) } else { Err("it is no such name") }
         })
+    }
+
+    /// Names, which may hold commas, as the identity of a function does.
+    pub(super) fn names(&mut self, setting: &'static Setting) -> Option<Vec<String>> {
+        let (origin, value) = self.values.remove(&setting.key())?;
+        let names: Option<Vec<String>> = match value.kind {
+            ValueKind::Array(items) => items.into_iter().map(|item| item.into_string().ok()).collect(),
+            _ => value.into_string().ok().map(|text| text.split(';').map(str::to_owned).collect()),
+        };
+        let Some(names) = names else {
+            self.invalid(setting, origin, "something else than texts was found", setting.kind.expected());
+            return None;
+        };
+        Some(names.iter().map(|name| name.trim().to_owned()).filter(|name| !name.is_empty()).collect())
     }
 
     /// Reads a value that is not secret: a wrong one is reported with its text.

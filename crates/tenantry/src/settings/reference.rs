@@ -24,6 +24,8 @@ pub enum Kind {
     Identifier,
     /// The type of the tenant column.
     TenantType,
+    /// Names of objects as findings print them.
+    Names,
     /// Any text.
     Text,
     /// A path of a file.
@@ -43,6 +45,7 @@ impl Kind {
             Self::Count => "a whole number of at least 1",
             Self::Identifier => "lower-case letters, digits and underscores, at most 63, not beginning with a digit",
             Self::TenantType => "`uuid`, `bigint` or `text`",
+            Self::Names => "names separated by semicolons; in the file also a list of texts",
             Self::Text => "text",
             Self::Path => "a path",
         }
@@ -203,8 +206,17 @@ pub const TENANT_COLUMN: Setting = setting(
 /// `TENANTRY_TENANT_TYPE`
 pub const TENANT_TYPE: Setting =
     setting("TENANTRY_TENANT_TYPE", Kind::TenantType, Some("uuid"), "The type of the tenant column.");
+/// `TENANTRY_ISOLATION_EXCEPTIONS`
+pub const ISOLATION_EXCEPTIONS: Setting = setting(
+    "TENANTRY_ISOLATION_EXCEPTIONS",
+    Kind::Names,
+    None,
+    "Objects of data sources that are as they are on purpose, each named as a finding of `check-isolation` names it, for \
+     example `every_account; report(integer, text)`. Whatever is found of them is shown as accepted, and no data source is \
+     refused for it.",
+);
 /// Every setting, in the order the reference lists them.
-pub const SETTINGS: [&Setting; 17] = [
+pub const SETTINGS: [&Setting; 18] = [
     &APPLICATION_DATABASE_URL,
     &DEFAULT_TENANT_DATA_URL,
     &DEFAULT_TENANT_DATA_ANON_KEY,
@@ -221,5 +233,6 @@ pub const SETTINGS: [&Setting; 17] = [
     &IDLE_TIMEOUT,
     &TENANT_COLUMN,
     &TENANT_TYPE,
+    &ISOLATION_EXCEPTIONS,
     &CONFIG,
 ];

@@ -79,6 +79,21 @@ fn the_environment_wins_over_the_file_and_an_empty_variable_does_not() {
     assert!(settings.fallback_to_application_database);
 }
 
+/// Catches a name that is cut at its comma, and a list of the file that is taken for text.
+#[test]
+fn isolation_exceptions_are_a_list_of_names() {
+    let name = "TENANTRY_ISOLATION_EXCEPTIONS";
+    let settings = read(&[SQLITE, (name, " f(integer, text); trigger tenantry_write_log on notes ;; ")]).unwrap();
+    assert_eq!(settings.isolation_exceptions, ["f(integer, text)", "trigger tenantry_write_log on notes"]);
+    let file = "isolation_exceptions = ['f(integer, text)', 'a;b']";
+    assert_eq!(read_with_file(file, &[SQLITE]).unwrap().isolation_exceptions, ["f(integer, text)", "a;b"]);
+    assert_eq!(read_with_file(file, &[SQLITE, (name, "c")]).unwrap().isolation_exceptions, ["c"]);
+    for wrong in ["isolation_exceptions = { a = 1 }", "isolation_exceptions = [['a']]"] {
+        let found = problems(read_with_file(wrong, &[SQLITE]));
+        assert!(found[0].contains("(tenantry.toml): something else than texts was found; expected names"), "{found:?}");
+    }
+}
+
 #[test]
 fn everything_wrong_is_reported_at_once_by_name() {
     let found = problems(read_with_file(

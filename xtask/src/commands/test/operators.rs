@@ -22,6 +22,7 @@ cargo xtask encrypt-tenant-keys --apply
 cargo xtask test-data-source --all
 cargo xtask test-routing
 cargo xtask test-dual-database
+cargo xtask check-isolation
 rm -rf "$WORLD"
 "#;
 
