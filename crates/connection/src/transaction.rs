@@ -235,11 +235,13 @@ impl Transaction {
         if self.session_stored {
             self.execute_raw_sql(&format!("DELETE FROM {SESSION_TABLE}")).await?;
         }
-        if self.marked && !self.named && self.engine() == Engine::Postgres {
-            if let Err(error) = self.execute_raw_sql(BEFORE_COMMIT).await {
-                let _ = self.end("ROLLBACK").await;
-                return Err(error);
-            }
+        if self.marked
+            && !self.named
+            && self.engine() == Engine::Postgres
+            && let Err(error) = self.execute_raw_sql(BEFORE_COMMIT).await
+        {
+            let _ = self.end("ROLLBACK").await;
+            return Err(error);
         }
         self.end("COMMIT").await
     }
