@@ -24,7 +24,10 @@ use tenantry_credential::Login;
 use self::source::{Opening, Source};
 pub use self::stats::{ClosedCounts, PoolStatus};
 pub(crate) use self::{source::PostgresLease, stats::Closed};
-use crate::{ConnectFailure, DataSourceUrl, Engine, Error, Lease, Mode, Session, Transaction, lease::Leased};
+use crate::{
+    ConnectFailure, DataSourceUrl, Engine, Error, Lease, Mode, Session, Transaction,
+    lease::{Leased, SqliteLease},
+};
 
 /// What stands between this process and a PostgreSQL server.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -184,7 +187,7 @@ impl Pool {
     pub async fn lease(&self, session: &Session) -> Result<Lease, Error> {
         let leased = match &self.kind {
             Kind::Postgres { source, opening } => Leased::Postgres(source.lease(opening, session).await?),
-            Kind::Sqlite(sqlite) => Leased::Sqlite(sqlite.lease().await?),
+            Kind::Sqlite(sqlite) => Leased::Sqlite(SqliteLease::new(sqlite.lease().await?)),
         };
         Ok(Lease::new(Some(leased), self.url().clone()))
     }
