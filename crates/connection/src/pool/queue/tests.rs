@@ -1,3 +1,5 @@
+//! The queue by itself: no connection, no time, no runtime.
+
 #![expect(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
 
 use std::{
