@@ -2,7 +2,11 @@
 
 use sea_orm::{QueryResult, Statement, Values};
 use sea_query_sqlx::SqlxValues;
-use sqlx::{AssertSqlSafe, Executor, Postgres, Sqlite, pool::PoolConnection, postgres::PgDatabaseError, query::Query};
+use sqlx::{
+    AssertSqlSafe, Executor, Postgres, Sqlite, SqliteConnection, pool::PoolConnection, postgres::PgDatabaseError,
+    query::Query,
+};
+use tokio::runtime::Handle;
 
 use crate::{
     DataSourceUrl, Engine, Error, Mode, Session, Transaction, bind::canonical_values, pool::PostgresLease,
@@ -12,7 +16,37 @@ use crate::{
 /// A connection out of its pool.
 pub(crate) enum Leased {
     Postgres(PostgresLease),
-    Sqlite(PoolConnection<Sqlite>),
+    Sqlite(SqliteLease),
+}
+
+/// A connection of the driver's pool. The driver gives it back in a task, which takes a runtime also where it is dropped outside.
+pub(crate) struct SqliteLease {
+    /// There until the drop.
+    connection: Option<PoolConnection<Sqlite>>,
+    runtime: Option<Handle>,
+}
+
+impl SqliteLease {
+    pub(crate) fn new(connection: PoolConnection<Sqlite>) -> Self {
+        Self { connection: Some(connection), runtime: Handle::try_current().ok() }
+    }
+
+    pub(crate) fn connection(&mut self) -> Result<&mut SqliteConnection, Error> {
+        self.connection.as_deref_mut().ok_or(Error::Ended)
+    }
+
+    pub(crate) fn close_on_drop(&mut self) {
+        if let Some(connection) = &mut self.connection {
+            connection.close_on_drop();
+        }
+    }
+}
+
+impl Drop for SqliteLease {
+    fn drop(&mut self) {
+        let _entered = self.runtime.as_ref().map(Handle::enter);
+        drop(self.connection.take());
+    }
 }
 
 /// A connection for one or several statements, each of which is a transaction of its own. Dropped, it goes back to its pool;

@@ -118,8 +118,8 @@ impl Transaction {
                 .execute(&mut lease.connection()?.raw)
                 .await
                 .map(|result| result.rows_affected()),
-            Leased::Sqlite(connection) => sqlite_query(statement.sql, values)
-                .execute(&mut **connection)
+            Leased::Sqlite(lease) => sqlite_query(statement.sql, values)
+                .execute(lease.connection()?)
                 .await
                 .map(|result| result.rows_affected()),
         };
@@ -174,8 +174,8 @@ impl Transaction {
                         Err(failed(lease, &self.url, source))?;
                     }
                 }
-                Leased::Sqlite(connection) => {
-                    let mut rows = sqlite_query(statement.sql, values).fetch(&mut **connection);
+                Leased::Sqlite(lease) => {
+                    let mut rows = sqlite_query(statement.sql, values).fetch(lease.connection()?);
                     while let Some(row) = rows.next().await {
                         yield QueryResult::from(row.map_err(|source| Error::from_statement(&self.url, source))?);
                     }
@@ -194,7 +194,7 @@ impl Transaction {
         self.unsettled = true;
         let done = match self.leased.as_mut().ok_or(Error::Ended)? {
             Leased::Postgres(lease) => lease.connection()?.raw.execute(sqlx::raw_sql(sql)).await.map(drop),
-            Leased::Sqlite(connection) => (&mut **connection).execute(sqlx::raw_sql(sql)).await.map(drop),
+            Leased::Sqlite(lease) => lease.connection()?.execute(sqlx::raw_sql(sql)).await.map(drop),
         };
         self.settle(done)
     }
@@ -267,7 +267,7 @@ impl Transaction {
     /// The driver's connection, for bulk work. The caller keeps the transaction intact.
     pub fn raw_sqlite_connection(&mut self) -> Option<&mut SqliteConnection> {
         match &mut self.leased {
-            Some(Leased::Sqlite(connection)) => Some(connection),
+            Some(Leased::Sqlite(lease)) => lease.connection().ok(),
             _ => None,
         }
     }
@@ -321,8 +321,8 @@ impl Transaction {
                 }
             }
             // Its session cannot be discarded.
-            (Some(Leased::Sqlite(mut connection)), true) => {
-                connection.close_on_drop();
+            (Some(Leased::Sqlite(mut lease)), true) => {
+                lease.close_on_drop();
                 None
             }
             (leased, _) => leased,
@@ -334,8 +334,8 @@ impl Transaction {
 impl Drop for Transaction {
     fn drop(&mut self) {
         // A lease of PostgreSQL knows by itself that something is going on.
-        if let Some(Leased::Sqlite(connection)) = &mut self.leased {
-            connection.close_on_drop();
+        if let Some(Leased::Sqlite(lease)) = &mut self.leased {
+            lease.close_on_drop();
         }
     }
 }
