@@ -38,7 +38,9 @@ async fn the_matrix_holds_and_is_the_one_on_the_page() {
         measured.extend(source.await.unwrap());
     }
     let wrong: Vec<_> = measured.iter().flat_map(|measured| &measured.wrong).map(String::as_str).collect();
-    assert!(wrong.is_empty(), "{} cells are wrong:\n{}", wrong.len(), wrong.join("\n"));
+    // A fault spreads: whoever breaks a connection breaks the cells after it too.
+    let first = wrong.iter().take(20).copied().collect::<Vec<_>>().join("\n");
+    assert!(wrong.is_empty(), "{} cells are wrong, the first of them:\n{first}", wrong.len());
     page::compare(&page::render(&measured));
 }
 

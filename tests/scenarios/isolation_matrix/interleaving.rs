@@ -194,7 +194,7 @@ impl Lane {
         let whose = self.expected.whose.clone();
         let mut choice = Choice { rng: &mut self.rng, tenants: &self.play.tenants, next: &mut self.next };
         let plan = choice.plan(&whose, &self.expected.rows, self.play.source.engine());
-        let interruption = choice.interruption();
+        let interruption = choice.interruption(&plan);
         if !self.play.take(plan.operations()) {
             return Ok(false);
         }

@@ -86,8 +86,17 @@ pub(super) fn render(measured: &[Measured]) -> String {
     for (name, why) in WITHOUT_A_ROW {
         let _ = writeln!(page, "| `{name}` | {why} |");
     }
-    page
+    page + FOOT
 }
+
+const FOOT: &str = "
+## At random
+
+The table tries one thing after another. What comes of their order is tried by
+`tests/scenarios/isolation_matrix/interleaving.rs`: 20 tenants make 100,000 calls over three connections and over one, through
+PgBouncer and on a file, cut off and broken at random, with raw SQL that leaves its session dirty. Every row of every answer is
+held to a model. `TENANTRY_OPERATIONS=1000000` makes it longer; a failure names the seed that `TENANTRY_SEED` takes.
+";
 
 /// Holds the committed page to the measured one.
 pub(super) fn compare(rendered: &str) {

@@ -73,12 +73,13 @@ pub(super) const LOCKS: i32 = 4_711;
 impl Choice<'_> {
     pub(super) fn plan(&mut self, whose: &Whose, rows: &Rows, engine: Engine) -> Plan {
         match self.below(100) {
-            0..=49 => Plan::Call(self.step(whose, rows)),
-            50..=57 => Plan::Leased(self.steps(8, whose, rows)),
-            58..=61 => Plan::Snapshot((0..1 + self.below(8)).map(|_| self.read(whose, rows)).collect()),
+            0..=39 => Plan::Call(self.step(whose, rows)),
+            40..=51 => Plan::Leased(self.steps(8, whose, rows)),
+            52..=61 => Plan::Snapshot((0..1 + self.below(8)).map(|_| self.read(whose, rows)).collect()),
             62 => Plan::Call(Step::Custom(self.custom(whose))),
             63 => Plan::ReadLog,
             64 if engine == Engine::Postgres => Plan::LookAround,
+            65 if self.below(10) == 0 => Plan::Call(Step::Custom("pg_sleep(1) IS NOT NULL".to_owned())),
             _ => self.transaction(whose, rows, engine),
         }
     }
@@ -146,10 +147,14 @@ impl Choice<'_> {
         statements[at].clone()
     }
 
-    pub(super) fn interruption(&mut self) -> Interruption {
+    pub(super) fn interruption(&mut self, plan: &Plan) -> Interruption {
         let longest = [300, 3_000, 30_000][self.below(3)];
         let moment = Duration::from_micros(self.below(longest) as u64);
         match self.below(60) {
+            // Its session has work to do after it was left.
+            _ if matches!(plan, Plan::Call(Step::Custom(sql)) if sql.starts_with("pg_sleep")) => {
+                Interruption::After(moment)
+            }
             0 => Interruption::After(moment),
             1 => Interruption::AtPoll(1 + self.below(12)),
             2 => Interruption::Abort(moment),
