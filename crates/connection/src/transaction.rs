@@ -315,10 +315,8 @@ impl Transaction {
                 lease.set_clean();
                 if marked && self.named {
                     lease.close_because(Closed::RawSql);
-                    None
-                } else {
-                    Some(Leased::Postgres(lease))
                 }
+                lease.is_clean().then_some(Leased::Postgres(lease))
             }
             // Its session cannot be discarded.
             (Some(Leased::Sqlite(mut lease)), true) => {

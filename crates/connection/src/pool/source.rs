@@ -206,21 +206,31 @@ impl Source {
             Some(Idle { connection, since }) if self.is_fresh(&connection, since, opening) => {
                 return Ok(self.counted(PostgresLease::new(self, connection, permit), session));
             }
-            Some(idle) => {
-                let within = deadline.saturating_duration_since(Instant::now()) / 2;
-                match self.checked(idle, opening, within.min(CHECK_TIMEOUT)).await {
-                    Ok(connection) => return Ok(self.counted(PostgresLease::new(self, connection, permit), session)),
-                    Err((connection, why)) => {
-                        // In a task of its own: the slot is free when the server's session has ended, also if nobody waits
-                        // for that any more.
-                        permit = match timeout_at(deadline.into(), self.retire(connection, permit, why)).await {
-                            Ok(Ok(permit)) => permit,
-                            Ok(Err(_)) => return Err(self.closed_error()),
-                            Err(_) => return Err(self.too_late()),
-                        };
-                        permit.stay();
+            Some(Idle { connection, .. }) => {
+                let (connection, held, why) = match self.unfit(&connection, opening) {
+                    Some(why) => (connection, permit, why),
+                    None => {
+                        // As a lease, so that it is closed, and its slot kept until then, also if this is given up midway.
+                        let mut lease = PostgresLease::new(self, connection, permit);
+                        lease.set_busy();
+                        let within = deadline.saturating_duration_since(Instant::now()) / 2;
+                        let answer = timeout(within.min(CHECK_TIMEOUT), lease.connection()?.raw.ping()).await;
+                        if matches!(answer, Ok(Ok(()))) {
+                            lease.set_clean();
+                            return Ok(self.counted(lease, session));
+                        }
+                        let (connection, permit) = lease.inner.take().ok_or(Error::Ended)?;
+                        (connection, permit, Closed::Broken)
                     }
-                }
+                };
+                // In a task of its own: the slot is free when the server's session has ended, also if nobody waits for that any
+                // more.
+                permit = match timeout_at(deadline.into(), self.retire(connection, held, why)).await {
+                    Ok(Ok(permit)) => permit,
+                    Ok(Err(_)) => return Err(self.closed_error()),
+                    Err(_) => return Err(self.too_late()),
+                };
+                permit.stay();
             }
             None => {}
         }
@@ -290,26 +300,16 @@ impl Source {
         self.since_born(connection.opened) < self.stale_before.load(Ordering::Acquire)
     }
 
-    /// The connection if it answers, or why it must be closed.
-    async fn checked(
-        &self,
-        idle: Idle<Box<Connection>>,
-        opening: &Opening,
-        within: Duration,
-    ) -> Result<Box<Connection>, (Box<Connection>, Closed)> {
-        let Idle { mut connection, .. } = idle;
+    /// Why a connection must be closed without being asked whether it still works.
+    fn unfit(&self, connection: &Connection, opening: &Opening) -> Option<Closed> {
         if connection.key != opening.key {
-            return Err((connection, Closed::Replaced));
-        }
-        if self.is_stale(&connection) {
-            return Err((connection, Closed::Retired));
-        }
-        if connection.expires <= Instant::now() {
-            return Err((connection, Closed::Age));
-        }
-        match timeout(within, connection.raw.ping()).await {
-            Ok(Ok(())) => Ok(connection),
-            _ => Err((connection, Closed::Broken)),
+            Some(Closed::Replaced)
+        } else if self.is_stale(connection) {
+            Some(Closed::Retired)
+        } else if connection.expires <= Instant::now() {
+            Some(Closed::Age)
+        } else {
+            None
         }
     }
 
@@ -338,7 +338,6 @@ impl Source {
                 Err(_) => return Err(self.too_late()),
             }
         };
-        self.stats.opened();
         let session = if keeps_session {
             match timeout_at(deadline.into(), self.set_up(&mut raw)).await {
                 Ok(set_up) => set_up?,
@@ -354,6 +353,7 @@ impl Source {
         let spread = lifetime.mul_f64(f64::from(opened.duration_since(self.born).subsec_nanos() % 1000) / 10_000.0);
         let expires = opened + lifetime.saturating_sub(spread);
         let (key, opening) = (opening.key, Arc::downgrade(opening));
+        self.stats.opened();
         Ok(Box::new(Connection { raw, keeps_session, session, key, opening, opened, expires }))
     }
 
@@ -617,15 +617,15 @@ pub(crate) struct PostgresLease {
     /// Both are there until the drop.
     inner: Option<(Box<Connection>, Permit<Box<Connection>>)>,
     source: Arc<Source>,
-    /// Nothing is going on in the server's session: no statement, no transaction, nothing left behind.
-    clean: bool,
-    /// Why it is closed if it is not clean.
-    why: Closed,
+    /// Something is going on in the server's session: a statement, a transaction.
+    busy: bool,
+    /// Why it is closed whatever comes.
+    doomed: Option<Closed>,
 }
 
 impl PostgresLease {
     fn new(source: &Arc<Source>, connection: Box<Connection>, permit: Permit<Box<Connection>>) -> Self {
-        Self { inner: Some((connection, permit)), source: Arc::clone(source), clean: true, why: Closed::Abandoned }
+        Self { inner: Some((connection, permit)), source: Arc::clone(source), busy: false, doomed: None }
     }
 
     /// The connection. Whoever lets anything happen on it says so first by [`Self::set_busy`].
@@ -645,23 +645,22 @@ impl PostgresLease {
 
     /// Whether another statement can be run on it.
     pub(crate) fn is_clean(&self) -> bool {
-        self.clean
+        !self.busy && self.doomed.is_none()
     }
 
     /// Something is going on in the server's session: dropped now, the connection is closed.
     pub(crate) fn set_busy(&mut self) {
-        self.clean = false;
+        self.busy = true;
     }
 
     /// Nothing is going on any more.
     pub(crate) fn set_clean(&mut self) {
-        self.clean = true;
+        self.busy = false;
     }
 
     /// The connection is closed at its drop, whatever else.
     pub(crate) fn close_because(&mut self, why: Closed) {
-        self.clean = false;
-        self.why = why;
+        self.doomed = Some(why);
     }
 
     /// A statement failed because what was prepared no longer fits: no older connection is used again.
@@ -680,9 +679,9 @@ impl PostgresLease {
 impl Drop for PostgresLease {
     fn drop(&mut self) {
         let Some((connection, permit)) = self.inner.take() else { return };
-        if !self.clean {
-            return self.source.bury(connection, permit, self.why);
+        match self.doomed.or(self.busy.then_some(Closed::Abandoned)) {
+            Some(why) => self.source.bury(connection, permit, why),
+            None => self.source.take_back(connection, permit),
         }
-        self.source.take_back(connection, permit);
     }
 }
