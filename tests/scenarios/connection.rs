@@ -1,18 +1,26 @@
 //! Leases and transactions against a real server: what a cancelled or failed one leaves behind.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sea_orm::{DbBackend, Statement};
-use tenantry_connection::{DataSourceUrl, Error, Mode, Pool, PoolOptions, Session};
+use tenantry_connection::{DataSourceUrl, Error, Mode, Pool, PoolOptions, PoolerMode, Session};
 use tenantry_credential::Login;
 use tenantry_test_support::cluster::{Cluster, Database};
 
 fn pool(database: &Database, max_connections: u32) -> Pool {
+    pool_of(database, max_connections, PoolerMode::Auto)
+}
+
+fn pool_of(database: &Database, max_connections: u32, pooler: PoolerMode) -> Pool {
     let url = DataSourceUrl::parse(&database.url()).unwrap();
     let login = Login::new(&database.service.user, database.service.password.clone()).unwrap();
-    let options = PoolOptions { max_connections, acquire_timeout: Duration::from_secs(5), ..PoolOptions::default() };
+    let acquire_timeout = Duration::from_secs(30);
+    let options = PoolOptions { max_connections, acquire_timeout, pooler, ..PoolOptions::default() };
     Pool::new(&url, Some(&login), &options).unwrap()
 }
+
+/// Sessions that keep their tenant between transactions, and sessions that are anybody's then.
+const BOTH: [PoolerMode; 2] = [PoolerMode::Direct, PoolerMode::Transaction];
 
 fn tenant(name: &str) -> Session {
     Session { tenant: Some(name.into()), ..Session::default() }
@@ -27,8 +35,9 @@ fn sql(text: &str) -> Statement {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cancelled_transaction_never_reaches_the_next_borrower() {
     let database = Cluster::shared().unwrap().create_database("cancelled").unwrap();
-    let pool = pool(&database, 1);
+    let pools = BOTH.map(|mode| pool_of(&database, 1, mode));
     for round in 0..80_u64 {
+        let pool = &pools[usize::try_from(round % 2).unwrap()];
         let victim = {
             let pool = pool.clone();
             tokio::spawn(async move {
@@ -50,7 +59,7 @@ async fn a_cancelled_transaction_never_reaches_the_next_borrower() {
         assert_eq!(row.try_get_by_index::<String>(0).unwrap(), "", "round {round}: the victim's tenant is still set");
         next.commit().await.unwrap();
     }
-    assert!(pool.status().open <= 1);
+    assert!(pools.iter().all(|pool| pool.status().open <= 1));
 }
 
 /// An aborted transaction given back would fail the next borrower with 25P02 (trap 6), and a COMMIT of it is answered with
@@ -75,7 +84,12 @@ async fn a_failed_transaction_is_no_success_and_nobody_elses_trouble() {
 #[tokio::test]
 async fn a_session_ends_with_its_transaction() {
     let database = Cluster::shared().unwrap().create_database("session").unwrap();
-    let pool = pool(&database, 1);
+    for mode in BOTH {
+        a_session_ends(&pool_of(&database, 1, mode)).await;
+    }
+}
+
+async fn a_session_ends(pool: &Pool) {
     let mut first = pool.begin(&tenant("first"), Mode::Write).await.unwrap();
     let row = first.query_one(sql("SELECT current_setting('app.tenant_id'), pg_backend_pid()")).await.unwrap().unwrap();
     assert_eq!(row.try_get_by_index::<String>(0).unwrap(), "first");
@@ -142,8 +156,7 @@ async fn a_crashed_server_is_told_apart_from_a_full_pool() {
     let database = cluster.create_database("crashed").unwrap();
     let url = DataSourceUrl::parse(&database.url()).unwrap();
     let login = Login::new(&database.service.user, database.service.password.clone()).unwrap();
-    let options =
-        PoolOptions { max_connections: 1, acquire_timeout: Duration::from_millis(500), ..PoolOptions::default() };
+    let options = PoolOptions { max_connections: 1, acquire_timeout: Duration::from_secs(2), ..PoolOptions::default() };
     let pool = Pool::new(&url, Some(&login), &options).unwrap();
 
     let held = pool.begin(&Session::default(), Mode::Read).await.unwrap();
@@ -155,5 +168,12 @@ async fn a_crashed_server_is_told_apart_from_a_full_pool() {
     let gone = pool.begin(&Session::default(), Mode::Read).await.unwrap_err();
     assert!(matches!(gone, Error::Connect { .. }) && gone.is_retryable(), "{gone:?}");
     cluster.restart().unwrap();
-    pool.begin(&Session::default(), Mode::Read).await.unwrap().commit().await.unwrap();
+    let deadline = Instant::now() + Duration::from_secs(30);
+    let back = loop {
+        match pool.begin(&Session::default(), Mode::Read).await {
+            Ok(transaction) => break transaction,
+            Err(error) => assert!(error.is_retryable() && Instant::now() < deadline, "{error:?}"),
+        }
+    };
+    back.commit().await.unwrap();
 }

@@ -8,6 +8,7 @@ mod connection;
 mod documents;
 mod isolation;
 mod isolation_matrix;
+mod leases;
 mod operations;
 mod repository;
 mod routing;
