@@ -544,9 +544,10 @@ impl Source {
             if matches!(ended, Ok(Ok(()))) {
                 let _ = timeout(CHECK_TIMEOUT, connection.raw.close()).await;
                 tokio::time::sleep(GOODBYE).await;
-            } else if ended.is_err() {
+            } else {
+                // What broke is gone in a moment; what was cut off, when the server looks.
                 drop(connection);
-                tokio::time::sleep(2 * CLIENT_CHECK).await;
+                tokio::time::sleep(if ended.is_err() { 2 * CLIENT_CHECK } else { GOODBYE }).await;
             }
             drop(permit);
         });
