@@ -161,8 +161,8 @@ async fn a_changed_column_type_fails_one_statement_at_most() {
 }
 
 /// Row 15: a worker serves tenants in turn over one connection, and a job that failed, panicked or was dropped is not the next
-/// one's context. That a job without a tenant gets no handle, and none is turned to another tenant, is a matter of types: see
-/// `compile-fail/a_handle_without_its_tenant.rs`.
+/// one's context. That a job without a tenant gets no handle, and none is turned to another tenant, is a matter of types: a
+/// manager's handle takes a tenant's id, there is no other way to make one, and no method that changes it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_keeps_no_tenant() {
     let world = World::new(Setup { tenants: 3, cap: 1, ..Setup::default() }).await.with_accounts().await;
