@@ -2,9 +2,10 @@
 //! the catalogs were found to say.
 
 use sea_orm::{DbBackend, Statement};
-use tenantry_connection::{Error, Mode, Pool, PoolOptions, Session};
+use tenantry_connection::{DataSourceUrl, Error, Mode, Pool, PoolOptions, PoolerMode, Session};
 use tenantry_data_source::{IsolationReport, TenantColumn};
 use tenantry_realm::TenantKeyType;
+use tenantry_test_support::pooler;
 
 use super::Source;
 use crate::world::login_of;
@@ -288,6 +289,32 @@ async fn what_could_not_be_decided_is_told() {
     assert!(report.notes.is_empty(), "{report:#?}");
     assert!(source.attack().await.undecided.is_empty());
     pool.close().await;
+}
+
+// Catches an attack that needs a server session of its own. One server connection, so that the second run gets what the first
+// one left: a tenant that was set is the empty text afterwards.
+#[tokio::test(flavor = "multi_thread")]
+async fn behind_a_pooler_in_transaction_mode_it_attacks_as_well() {
+    let source = Source::new().await;
+    source.run(TWO_TENANTS);
+    let options = pooler::PoolerOptions { server_connections: 1, ..Default::default() };
+    let started = pooler::Pooler::start(&[&source.database], &options);
+    let Some(pooler) = pooler::or_skip("the attack behind a pooler", started).unwrap() else { return };
+    let url = DataSourceUrl::parse(&pooler.url_of(&source.database)).unwrap();
+    let before = contents(&source).await;
+    let mut told = Vec::new();
+    for _ in 0..2 {
+        let options = PoolOptions { pooler: PoolerMode::Transaction, ..PoolOptions::default() };
+        let pool = Pool::new(&url, Some(&login_of(&source.database.restricted)), &options).unwrap();
+        let mut report = source.measure().await;
+        report.attack(&pool, &source.column).await.unwrap();
+        pool.close().await;
+        assert!(report.holds() && report.undecided.is_empty(), "{report:#?}");
+        told.push(report.notes);
+    }
+    let note = "the server session had a tenant before, as behind a pooler: one that never had any was not tried";
+    assert_eq!(told, [vec![], vec![note.to_owned()]]);
+    assert_eq!(contents(&source).await, before);
 }
 
 // Catches an attack that neighbours notice: one that keeps a reader or a writer out for a while.

@@ -395,6 +395,29 @@ async fn each_is_named_and_mended_as_printed(faults: &[Fault]) {
     }
 }
 
+// Trap 22. Catches a report that calls a cast harmless: with it the index is of no use, and with the remedy it is again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cast_on_the_tenant_column_defeats_the_index_and_is_named() {
+    let source = Source::new().await;
+    source.run(
+        "INSERT INTO accounts (tenant_id, name) SELECT md5((i % 500)::text)::uuid, 'n' FROM generate_series(1, 20000) AS i; ANALYZE accounts",
+    );
+    let explain =
+        "SET app.tenant_id = '00000000-0000-4000-8000-000000000001'; EXPLAIN (COSTS OFF) SELECT * FROM accounts";
+    let plan = || source.database.psql(&source.database.restricted, explain).unwrap();
+    assert!(plan().contains("Index Cond: (tenant_id = "), "{}", plan());
+    source.run(
+        "ALTER POLICY tenantry_restricted ON accounts USING (tenant_id::text = (SELECT current_setting('app.tenant_id'))) \
+         WITH CHECK (tenant_id::text = (SELECT current_setting('app.tenant_id')))",
+    );
+    assert!(plan().contains("Seq Scan") && !plan().contains("Index Cond"), "{}", plan());
+    let report = source.measure().await;
+    let [finding] = report.findings.as_slice() else { panic!("{:#?}", report.findings) };
+    assert!(finding.problem.ends_with("it casts the tenant column, which defeats the index"), "{finding:?}");
+    source.run(&finding.remedy);
+    assert!(plan().contains("Index Cond: (tenant_id = "), "{}", plan());
+}
+
 // Catches a table that its application does not log, taken for one that lost its trigger.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_table_that_is_left_out_of_the_log_on_purpose_is_sound() {
