@@ -6,6 +6,7 @@
 //!
 //! SQLite's connections are kept by the driver's own pool: a file has no sessions, no logins and no tenants to tell apart.
 
+mod leased;
 mod probe;
 mod queue;
 mod source;
@@ -23,7 +24,7 @@ use tenantry_credential::Login;
 
 use self::source::{Opening, Source};
 pub use self::stats::{ClosedCounts, PoolStatus};
-pub(crate) use self::{source::PostgresLease, stats::Closed};
+pub(crate) use self::{leased::PostgresLease, stats::Closed};
 use crate::{
     ConnectFailure, DataSourceUrl, Engine, Error, Lease, Mode, Session, Transaction,
     lease::{Leased, SqliteLease},

@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::{Duration, Instant},
@@ -16,8 +16,10 @@ use tokio::{
 };
 
 use super::{
-    PoolOptions, PoolStatus, PoolerMode, probe,
-    queue::{Answer, Asker, Idle, Permit, Pooled, Queue, Ticket},
+    PoolOptions, PoolStatus, PoolerMode,
+    leased::{Connection, Key, PostgresLease},
+    probe,
+    queue::{Answer, Asker, Idle, Permit, Queue, Ticket},
     stats::{Closed, Stats},
 };
 use crate::{
@@ -45,42 +47,9 @@ pub(super) struct Opening {
     upkeep: Arc<Notify>,
 }
 
-/// Which connections a lease can use: those of its login, and of its source.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Key {
-    login: [u8; 32],
-    /// Of sources that share a cap, each has its own.
-    generation: u32,
-}
-
 impl Drop for Opening {
     fn drop(&mut self) {
         self.upkeep.notify_one();
-    }
-}
-
-/// An open connection.
-pub(crate) struct Connection {
-    pub(crate) raw: PgConnection,
-    /// Whether its server session is kept between transactions, so that named statements and session settings hold.
-    pub(crate) keeps_session: bool,
-    /// What its server session is set to. `None` while that is being changed, or cannot be kept.
-    pub(crate) session: Option<ServerSession>,
-    key: Key,
-    opening: Weak<Opening>,
-    opened: Instant,
-    expires: Instant,
-}
-
-impl Pooled for Box<Connection> {
-    type Login = Key;
-
-    fn login(&self) -> &Key {
-        &self.key
-    }
-
-    fn tenant(&self) -> Option<&Arc<str>> {
-        self.session.as_ref()?.tenant.as_ref()
     }
 }
 
@@ -481,7 +450,7 @@ impl Source {
     }
 
     /// A connection broke: the others that have been idle since may have, too.
-    fn suspect(&self) {
+    pub(super) fn suspect(&self) {
         self.suspect_before.fetch_max(self.since_born(Instant::now()), Ordering::AcqRel);
     }
 
@@ -491,7 +460,7 @@ impl Source {
     }
 
     /// Keeps a connection in whose session nothing is going on for the next one, or closes it.
-    fn take_back(self: &Arc<Self>, connection: Box<Connection>, permit: Permit<Box<Connection>>) {
+    pub(super) fn take_back(self: &Arc<Self>, connection: Box<Connection>, permit: Permit<Box<Connection>>) {
         if self.is_stale(&connection) {
             self.let_go(connection, permit, Closed::Retired);
         } else if connection.opening.strong_count() == 0 {
@@ -534,7 +503,12 @@ impl Source {
     }
 
     /// Closes a connection in whose session anything may be going on. Its slot stays taken until the server's session is gone.
-    fn bury(self: &Arc<Self>, mut connection: Box<Connection>, permit: Permit<Box<Connection>>, why: Closed) {
+    pub(super) fn bury(
+        self: &Arc<Self>,
+        mut connection: Box<Connection>,
+        permit: Permit<Box<Connection>>,
+        why: Closed,
+    ) {
         self.stats.closed(why);
         // Behind a pooler this is the pooler's part, and the connection is one to the pooler. Without a runtime nobody waits.
         let (true, Ok(runtime)) = (connection.keeps_session, tokio::runtime::Handle::try_current()) else { return };
@@ -611,78 +585,4 @@ impl Source {
 
 fn asker(opening: &Opening, session: &Session) -> Asker<Key> {
     Asker { login: opening.key, tenant: session.tenant.clone(), share: session.max_connections }
-}
-
-/// A connection out of its source. Dropped while nothing is going on in its session, it is idle again; otherwise it is closed.
-pub(crate) struct PostgresLease {
-    /// Both are there until the drop.
-    inner: Option<(Box<Connection>, Permit<Box<Connection>>)>,
-    source: Arc<Source>,
-    /// Something is going on in the server's session: a statement, a transaction.
-    busy: bool,
-    /// Why it is closed whatever comes.
-    doomed: Option<Closed>,
-}
-
-impl PostgresLease {
-    fn new(source: &Arc<Source>, connection: Box<Connection>, permit: Permit<Box<Connection>>) -> Self {
-        Self { inner: Some((connection, permit)), source: Arc::clone(source), busy: false, doomed: None }
-    }
-
-    /// The connection. Whoever lets anything happen on it says so first by [`Self::set_busy`].
-    pub(crate) fn connection(&mut self) -> Result<&mut Connection, Error> {
-        self.inner.as_mut().map(|(connection, _)| &mut **connection).ok_or(Error::Ended)
-    }
-
-    /// Whether its session is kept between transactions, so that named statements and session settings hold.
-    pub(crate) fn keeps_session(&self) -> bool {
-        self.inner.as_ref().is_some_and(|(connection, _)| connection.keeps_session)
-    }
-
-    /// The schema that unqualified names are looked up in.
-    pub(crate) fn schema(&self) -> &str {
-        &self.source.options.schema
-    }
-
-    /// Whether another statement can be run on it.
-    pub(crate) fn is_clean(&self) -> bool {
-        !self.busy && self.doomed.is_none()
-    }
-
-    /// Something is going on in the server's session: dropped now, the connection is closed.
-    pub(crate) fn set_busy(&mut self) {
-        self.busy = true;
-    }
-
-    /// Nothing is going on any more.
-    pub(crate) fn set_clean(&mut self) {
-        self.busy = false;
-    }
-
-    /// The connection is closed at its drop, whatever else.
-    pub(crate) fn close_because(&mut self, why: Closed) {
-        self.doomed = Some(why);
-    }
-
-    /// A statement failed because what was prepared no longer fits: no older connection is used again.
-    pub(crate) fn outdated(&mut self) {
-        self.source.outdate();
-        self.close_because(Closed::Age);
-    }
-
-    /// The connection is no more.
-    pub(crate) fn broken(&mut self) {
-        self.source.suspect();
-        self.close_because(Closed::Broken);
-    }
-}
-
-impl Drop for PostgresLease {
-    fn drop(&mut self) {
-        let Some((connection, permit)) = self.inner.take() else { return };
-        match self.doomed.or(self.busy.then_some(Closed::Abandoned)) {
-            Some(why) => self.source.bury(connection, permit, why),
-            None => self.source.take_back(connection, permit),
-        }
-    }
 }
