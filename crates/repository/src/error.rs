@@ -87,6 +87,16 @@ pub enum Error {
         #[source]
         source: DbErr,
     },
+    /// The row was written, and holds a value that the entity cannot: see the source. In a transaction nothing lasts: roll it
+    /// back. Outside one the row stays; [`crate::Repository::bulk_update`] writes without reading back.
+    #[error("the row was written to {entity} and cannot be read back; it stays unless this is a transaction")]
+    ReadBack {
+        /// The entity's table.
+        entity: String,
+        /// The value.
+        #[source]
+        source: DataSourceError,
+    },
     /// The database accepted a row and stored none: a trigger of the application suppressed it.
     #[error("the database stored no row in {entity}; a trigger suppressed it")]
     NotStored {
@@ -133,6 +143,7 @@ impl Error {
             | Self::InvalidSearch { .. }
             | Self::Hook { .. }
             | Self::HookAfterwards { .. }
+            | Self::ReadBack { .. }
             | Self::NotStored { .. } => false,
         }
     }

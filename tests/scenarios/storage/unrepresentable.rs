@@ -5,7 +5,7 @@ use futures_util::TryStreamExt;
 use sea_orm::ActiveValue::Set;
 use sea_orm::{ColumnTrait, Condition};
 use tenantry_connection::Engine;
-use tenantry_data_source::ConnectionError;
+use tenantry_data_source::{ConnectionError, TenantDb};
 use tenantry_entities::{accounts, events};
 use tenantry_repository::{Error, Query, RepositoryExt};
 use uuid::Uuid;
@@ -68,15 +68,23 @@ async fn infinity_and_24_hours_are_a_typed_error_and_the_rest_is_readable() {
         };
         let condition = Condition::all().add(events::Column::StartDate.gt(date));
         assert_eq!(world.count::<events::Entity>(condition).await, later, "{column} {value}");
-        // A write that reads the row back is refused and leaves nothing behind; one that does not is done.
+        // A write that reads the row back tells so when it is done, and does not last in a transaction; one that does not read
+        // back is done.
         let touch = events::ActiveModel { status: Set(Some("confirmed".to_owned())), ..Default::default() };
-        let touched = async |db: &_| {
+        let touched = async |db: &TenantDb| {
             let events = RepositoryExt::repository::<events::Entity>(db);
-            let error = told(events.update(id, touch.clone()).await.unwrap_err()).await;
-            let untouched = events.count(&Query::new().filter(events::Column::Status.eq("scheduled"))).await.unwrap();
-            (error, untouched, events.bulk_update([id], touch.clone()).await.unwrap())
+            let untouched =
+                async || events.count(&Query::new().filter(events::Column::Status.eq("scheduled"))).await.unwrap();
+            let transaction = db.begin().await.unwrap();
+            let undone = RepositoryExt::repository::<events::Entity>(&transaction).update(id, touch.clone()).await;
+            let undone = told(read_back(undone.unwrap_err())).await;
+            let refused = transaction.commit().await.is_err();
+            let before = untouched().await;
+            let done = told(read_back(events.update(id, touch.clone()).await.unwrap_err())).await;
+            let after = untouched().await;
+            (undone, refused, before, done, after, events.bulk_update([id], touch.clone()).await.unwrap())
         };
-        assert_eq!(world.same(touched).await, (expected, 2, 1));
+        assert_eq!(world.same(touched).await, (expected.clone(), true, 2, expected, 1, 1));
         // The row is put right through the repository.
         let right = events::ActiveModel {
             start_date: Set(ordinary[0].start_date),
@@ -91,6 +99,12 @@ async fn infinity_and_24_hours_are_a_typed_error_and_the_rest_is_readable() {
         };
         assert_eq!(world.same(repaired).await, ordinary[0]);
     }
+}
+
+/// The error, which has to say that the row is written.
+fn read_back(error: Error) -> Error {
+    assert!(matches!(error, Error::ReadBack { .. }), "{error:?}");
+    error
 }
 
 /// What only PostgreSQL can hold.

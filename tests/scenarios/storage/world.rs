@@ -190,7 +190,8 @@ impl World {
 /// The connection's error behind a repository's, for the kinds that the repository passes on.
 pub(super) fn connection_error(error: Error) -> ConnectionError {
     match error {
-        Error::DataSource(DataSourceError::Connection(error)) => error,
+        Error::DataSource(DataSourceError::Connection(error))
+        | Error::ReadBack { source: DataSourceError::Connection(error), .. } => error,
         other => panic!("no connection error: {other:?}"),
     }
 }

@@ -1,7 +1,7 @@
 //! Writing one row.
 
 use sea_orm::{ActiveModelTrait, ActiveValue, ColumnTrait, ColumnType, IdenStatic, Value};
-use tenantry_data_source::{Engine, Error as DataSourceError, Mode, TenantHandle};
+use tenantry_data_source::{ConnectionError, Engine, Error as DataSourceError, Mode, TenantHandle};
 use tenantry_realm::TenantEntity;
 use uuid::Uuid;
 
@@ -23,12 +23,12 @@ where
     ///
     /// # Errors
     /// [`DataSourceError::ForgedTenant`], the violated constraint, [`Error::Hook`], and what writing ran into. Nothing is
-    /// written then; within a transaction, roll it back. [`Error::HookAfterwards`], and a stored value that the entity cannot
-    /// hold: the row is written.
+    /// written then; within a transaction, roll it back. [`Error::HookAfterwards`] and [`Error::ReadBack`]: the row is written.
     pub async fn create(&self, model: E::ActiveModel) -> Result<E::Model, Error> {
         let model = self.prepare(model).await?;
         // One statement, and so one transaction by itself.
-        let stored = self.handle.insert::<E>([model]).returning(self.handle).await?.pop();
+        let stored = self.handle.insert::<E>([model]).returning(self.handle).await;
+        let stored = stored.map_err(|error| self.read_back(written_unless_refused::<E>(error)))?.pop();
         let stored = stored.ok_or_else(|| Error::NotStored { entity: E::default().table_name().to_owned() })?;
         hooks::after_save::<E>(stored, self.handle, true).await
     }
@@ -45,14 +45,18 @@ where
         let mut model = hooks::before_save::<E>(self.identified(model, &id)?, engine, false).await?;
         without_id::<E>(&mut model, &id)?;
         let row = match self.handle.engine() {
-            Engine::Postgres => update::<E, _>(&model, &id, self.handle).await?,
+            Engine::Postgres => update::<E, _>(&model, &id, self.handle).await,
             // Two statements, and so in need of a transaction.
             Engine::Sqlite => {
                 let unit = self.handle.begin_unit(Mode::Write).await?;
-                let updated = update::<E, _>(&model, &id, unit.transaction()).await;
-                unit.finish(updated).await?
+                match update::<E, _>(&model, &id, unit.transaction()).await {
+                    // As on PostgreSQL, where one statement has both written the row and read it.
+                    Err(error @ Error::ReadBack { .. }) => unit.finish(Ok(())).await.and(Err(error)),
+                    updated => unit.finish(updated).await,
+                }
             }
         };
+        let row = row.map_err(|error| self.read_back(error))?;
         let row =
             row.ok_or_else(|| Error::NotFound { entity: E::default().table_name().to_owned(), id: id.to_string() })?;
         hooks::after_save::<E>(row, self.handle, false).await
@@ -65,6 +69,14 @@ where
     pub async fn delete(&self, id: impl Into<IdValue> + Send) -> Result<bool, Error> {
         let condition = has_id::<E>(&id.into())?;
         Ok(self.handle.delete::<E>().filter(condition).execute(self.handle).await? > 0)
+    }
+
+    /// What was written and cannot be read back does not last in a transaction.
+    fn read_back(&self, error: Error) -> Error {
+        if matches!(error, Error::ReadBack { .. }) {
+            self.handle.undo_if_in_transaction();
+        }
+        error
     }
 
     /// The model with its tenant and id, so that hooks can see which row it is.
@@ -105,12 +117,24 @@ where
         handle.select::<E>().filter(condition).one(handle).await?
     } else {
         match handle.engine() {
-            Engine::Postgres => update.returning(handle).await?.pop(),
+            Engine::Postgres => update.returning(handle).await.map_err(written_unless_refused::<E>)?.pop(),
             // RETURNING shows the row before the trigger that sets updated_at.
             Engine::Sqlite if update.execute(handle).await? == 0 => None,
-            Engine::Sqlite => handle.select::<E>().filter(condition).one(handle).await?,
+            Engine::Sqlite => {
+                handle.select::<E>().filter(condition).one(handle).await.map_err(written_unless_refused::<E>)?
+            }
         }
     })
+}
+
+/// What the database answered to a write, and no model can be made of, is an error of reading: the row is written.
+fn written_unless_refused<E: TenantEntity>(error: DataSourceError) -> Error {
+    match error {
+        DataSourceError::Decode { .. } | DataSourceError::Connection(ConnectionError::Unrepresentable { .. }) => {
+            Error::ReadBack { entity: E::default().table_name().to_owned(), source: error }
+        }
+        refused => refused.into(),
+    }
 }
 
 /// Hooks see whose row it is. A column narrower than the key's type does not take the value; the statement sets it in any case.
