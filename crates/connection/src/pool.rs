@@ -121,7 +121,7 @@ impl Pool {
             Engine::Sqlite => Kind::Sqlite(Arc::new(Sqlite {
                 url: url.clone(),
                 options: options.clone(),
-                pool: sqlite_pool(url, options, options.max_connections.min(SQLITE_MAX_CONNECTIONS)),
+                pool: sqlite_pool(url, options),
             })),
         };
         Ok(Self { kind })
@@ -237,14 +237,14 @@ impl Pool {
             Kind::Postgres { source, .. } => {
                 let login = login.ok_or_else(|| Error::NoLogin { data_source: url.clone() })?;
                 let connect = session_options(source, login).await?;
-                let options = PgPoolOptions::new().max_connections(1).min_connections(0);
-                let options = options.acquire_timeout(source.options.acquire_timeout);
-                let pool = options.idle_timeout(source.options.idle_timeout).connect_lazy_with(connect);
+                let options = one_session(PgPoolOptions::new(), source.options.acquire_timeout);
+                let pool = options.connect_lazy_with(connect);
                 connected(pool.acquire().await.map(drop))?;
                 SqlxPostgresConnector::from_sqlx_postgres_pool(pool)
             }
             Kind::Sqlite(sqlite) => {
-                let pool = sqlite_pool(url, &sqlite.options, 1);
+                let options = one_session(SqlitePoolOptions::new(), sqlite.options.acquire_timeout);
+                let pool = options.connect_lazy_with(sqlite_options(url, &sqlite.options));
                 connected(pool.acquire().await.map(drop))?;
                 SqlxSqliteConnector::from_sqlx_sqlite_pool(pool)
             }
@@ -366,9 +366,28 @@ fn connect_options(url: &DataSourceUrl, login: &Login, options: &PoolOptions) ->
         .disable_statement_logging())
 }
 
-fn sqlite_pool(url: &DataSourceUrl, options: &PoolOptions, max: u32) -> SqlitePool {
+/// A pool of the driver that is one connection for as long as it is open. The driver closes a connection that is old or was idle
+/// for long also between two statements of a migration, and its lock would go with it.
+fn one_session<DB: sqlx::Database>(
+    options: sqlx::pool::PoolOptions<DB>,
+    acquire_timeout: Duration,
+) -> sqlx::pool::PoolOptions<DB> {
+    let options = options.max_connections(1).min_connections(0).acquire_timeout(acquire_timeout);
+    options.idle_timeout(None).max_lifetime(None)
+}
+
+fn sqlite_pool(url: &DataSourceUrl, options: &PoolOptions) -> SqlitePool {
+    SqlitePoolOptions::new()
+        .max_connections(options.max_connections.clamp(1, SQLITE_MAX_CONNECTIONS))
+        .min_connections(0)
+        .acquire_timeout(options.acquire_timeout)
+        .idle_timeout(options.idle_timeout)
+        .connect_lazy_with(sqlite_options(url, options))
+}
+
+fn sqlite_options(url: &DataSourceUrl, options: &PoolOptions) -> SqliteConnectOptions {
     let path = url.sqlite_path().unwrap_or_else(|| std::path::Path::new(""));
-    let connect = SqliteConnectOptions::new()
+    SqliteConnectOptions::new()
         .filename(path)
         .create_if_missing(options.create_if_missing)
         .foreign_keys(true)
@@ -377,11 +396,5 @@ fn sqlite_pool(url: &DataSourceUrl, options: &PoolOptions, max: u32) -> SqlitePo
         // LIKE tells cases apart, as PostgreSQL's does; by default it would ignore the case of ASCII and of nothing else.
         .pragma("case_sensitive_like", "ON")
         .busy_timeout(options.acquire_timeout)
-        .disable_statement_logging();
-    SqlitePoolOptions::new()
-        .max_connections(max.max(1))
-        .min_connections(0)
-        .acquire_timeout(options.acquire_timeout)
-        .idle_timeout(options.idle_timeout)
-        .connect_lazy_with(connect)
+        .disable_statement_logging()
 }
