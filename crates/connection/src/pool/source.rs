@@ -510,8 +510,10 @@ impl Source {
         why: Closed,
     ) {
         self.stats.closed(why);
-        // Behind a pooler this is the pooler's part, and the connection is one to the pooler. Without a runtime nobody waits.
-        let (true, Ok(runtime)) = (connection.keeps_session, tokio::runtime::Handle::try_current()) else { return };
+        // Behind a pooler this is the pooler's part, and the connection is one to the pooler. Where that is not known, it is done
+        // here. Without a runtime nobody waits.
+        let pooled = self.keeps_session.get() == Some(&false);
+        let (false, Ok(runtime)) = (pooled, tokio::runtime::Handle::try_current()) else { return };
         runtime.spawn(async move {
             // An abandoned statement mostly ends by itself; one that waits for a lock or runs for long is cut off.
             let ended = timeout(LAST_WORD, connection.raw.ping()).await;
