@@ -160,6 +160,19 @@ async fn a_changed_column_type_fails_one_statement_at_most() {
     }
 }
 
+/// Statements that are issued at once on a lease whose tenant may hold no second connection take turns: none is refused.
+#[tokio::test(flavor = "multi_thread")]
+async fn statements_at_once_on_a_lease_take_turns() {
+    let setup = Setup { pool_config: Some(r#"{"min": 1, "max": 1}"#), ..Setup::default() };
+    let world = World::new(setup).await.with_accounts().await;
+    let lease = world.db(0).await.lease().await.unwrap();
+    let together = async { tokio::join!(names(&lease), names(&lease), names(&lease)) };
+    let (a, b, c) = timeout(Duration::from_secs(10), together).await.expect("they wait for each other");
+    for found in [a, b, c] {
+        assert_eq!(found.unwrap(), [name_of(0)]);
+    }
+}
+
 /// Row 15: a worker serves tenants in turn over one connection, and a job that failed, panicked or was dropped is not the next
 /// one's context. That a job without a tenant gets no handle, and none is turned to another tenant, is a matter of types: a
 /// manager's handle takes a tenant's id, there is no other way to make one, and no method that changes it.

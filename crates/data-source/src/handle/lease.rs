@@ -8,6 +8,7 @@ use std::{
 use futures_util::{StreamExt, stream::BoxStream};
 use sea_orm::QueryResult;
 use tenantry_connection::{Lease, Mode};
+use tokio::sync::Notify;
 
 use super::{TenantContext, TenantTransaction, UnitOfWork, sealed, sealed::Checked};
 use crate::Error;
@@ -15,9 +16,9 @@ use crate::Error;
 /// A connection for several statements on one tenant's data, each a transaction of its own. It goes back to its pool when this
 /// is dropped.
 ///
-/// It does one thing at a time: statements that are issued at once, and a transaction that is begun, take it, and whatever comes
-/// meanwhile takes a connection of its own from the pool. After a statement that was cancelled, or a connection that broke, the
-/// next statement takes another one.
+/// A statement takes it while it runs, and a transaction until its end. Whatever comes meanwhile takes a connection from the pool
+/// or this one when it is back, whichever is there first. After a statement that was cancelled, or a connection that broke, the next
+/// statement takes another one.
 pub struct TenantLease {
     context: Arc<TenantContext>,
     slot: Slot,
@@ -25,19 +26,35 @@ pub struct TenantLease {
 
 /// Where the connection is while nothing runs on it.
 #[derive(Clone, Default)]
-pub(super) struct Slot(Arc<Mutex<Option<Lease>>>);
+pub(super) struct Slot(Arc<Place>);
+
+#[derive(Default)]
+struct Place {
+    lease: Mutex<Option<Lease>>,
+    put_back: Notify,
+}
 
 impl Slot {
     /// Puts a connection where the next statement finds it. Should there be one already, this one goes back to its pool.
     pub(super) fn put(&self, lease: Lease) {
-        let mut slot = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut slot = self.0.lease.lock().unwrap_or_else(PoisonError::into_inner);
         if lease.is_usable() && slot.is_none() {
             *slot = Some(lease);
+            self.0.put_back.notify_one();
         }
     }
 
     fn take(&self) -> Option<Lease> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+        self.0.lease.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    async fn when_back(&self) -> Lease {
+        loop {
+            self.0.put_back.notified().await;
+            if let Some(lease) = self.take() {
+                return lease;
+            }
+        }
     }
 }
 
@@ -71,9 +88,14 @@ impl TenantLease {
     }
 
     async fn lease(&self) -> Result<Lease, Error> {
-        match self.slot.take() {
-            Some(lease) => Ok(lease),
-            None => Ok(self.context.pool.admitted().await?.lease(&self.context.session).await?),
+        if let Some(lease) = self.slot.take() {
+            return Ok(lease);
+        }
+        let pool = self.context.pool.admitted().await?;
+        // Not the pool alone: a tenant whose share is this one connection would wait for itself.
+        tokio::select! {
+            lease = pool.lease(&self.context.session) => Ok(lease?),
+            lease = self.slot.when_back() => Ok(lease),
         }
     }
 }
