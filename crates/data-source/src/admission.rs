@@ -23,8 +23,6 @@ pub(crate) struct AdmissionRules {
     pub(crate) column: TenantColumn,
     /// Objects whose findings are put up with, as findings name them.
     pub(crate) exceptions: Vec<String>,
-    /// Off: nothing is measured.
-    pub(crate) measure: bool,
 }
 
 /// What was found of one data source and restricted login.
@@ -54,7 +52,7 @@ impl Admission {
     /// # Errors
     /// [`Error::NotIsolated`] with what was found; [`Error::Connection`] when it could not be measured.
     pub(crate) async fn check(&self, pool: &Pool) -> Result<(), Error> {
-        if self.holds.initialized() || !self.rules.measure {
+        if self.holds.initialized() {
             return Ok(());
         }
         // Boxed, so that it does not make every caller's future larger.
@@ -87,11 +85,9 @@ impl Admission {
         let report = IsolationReport::measure(&mut transaction, &self.role, &self.rules.column);
         let report = report.await.map_err(Error::from)?;
         transaction.commit().await.map_err(Error::from)?;
-        let IsolationReport { tables, findings, .. } = report;
-        let excepted = |finding: &Finding| self.rules.exceptions.contains(&finding.object);
-        let findings: Arc<[Finding]> = findings.into_iter().filter(|finding| !excepted(finding)).collect();
+        let findings: Arc<[Finding]> = report.findings_except(&self.rules.exceptions).cloned().collect();
         if findings.is_empty() {
-            return if tables.is_empty() { Err(NotAdmitted::Empty) } else { Ok(()) };
+            return if report.tables.is_empty() { Err(NotAdmitted::Empty) } else { Ok(()) };
         }
         *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), Arc::clone(&findings)));
         Err(refused(findings).into())

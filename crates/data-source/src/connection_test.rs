@@ -23,7 +23,8 @@ pub struct ConnectionTest {
     pub can_connect: bool,
     /// A statement was answered on it.
     pub can_query: bool,
-    /// Row-level security holds, by the catalogs: see [`IsolationReport`]. None where the engine has none.
+    /// Row-level security holds, by the catalogs and but for the exceptions of the settings: see [`IsolationReport`]. None where
+    /// the engine has none.
     pub rls_enabled: Option<bool>,
     /// What keeps the tenant apart.
     pub isolation: Option<Isolation>,
@@ -120,7 +121,8 @@ impl DataSourceManager {
         test.can_query = true;
         if let Some(role) = role {
             let report = IsolationReport::measure(&mut transaction, &role, self.tenant_column()).await?;
-            test.rls_enabled = Some(report.holds());
+            let found = report.findings_except(self.isolation_exceptions()).next().is_some();
+            test.rls_enabled = Some(!found && !report.tables.is_empty());
             test.isolation_report = Some(report);
         }
         transaction.commit().await

@@ -47,9 +47,8 @@ pub struct ManagerOptions {
     pub tenant_column: TenantColumn,
     /// Serve a tenant without a data source from the application database, kept apart by the tenant predicate only.
     pub fallback_to_application_database: bool,
-    /// Run nothing on a PostgreSQL data source whose row-level security was measured and does not hold.
-    pub refuse_unisolated: bool,
-    /// Objects that may be as they are, named as findings of the isolation report name them.
+    /// Objects that may be as they are, named as findings of the isolation report name them. Whatever else is found of a
+    /// PostgreSQL data source, nothing is run there.
     pub isolation_exceptions: Vec<String>,
 }
 
@@ -61,7 +60,6 @@ impl Default for ManagerOptions {
             pool: PoolOptions::default(),
             tenant_column: TenantColumn::default(),
             fallback_to_application_database: false,
-            refuse_unisolated: true,
             isolation_exceptions: Vec::new(),
         }
     }
@@ -220,11 +218,8 @@ impl DataSourceManager {
                 }
             })
             .build();
-        let rules = AdmissionRules {
-            column: options.tenant_column.clone(),
-            exceptions: options.isolation_exceptions.clone(),
-            measure: options.refuse_unisolated,
-        };
+        let rules =
+            AdmissionRules { column: options.tenant_column.clone(), exceptions: options.isolation_exceptions.clone() };
         let pools = Pools::new(options.pool_idle, options.pool.clone(), rules);
         // Longer than a placement can be in the cache, the time of reading it included.
         let cleared =
@@ -385,6 +380,11 @@ impl DataSourceManager {
     /// The tenant column of the data sources.
     pub fn tenant_column(&self) -> &TenantColumn {
         &self.shared.options.tenant_column
+    }
+
+    /// Objects that may be as they are, named as findings of the isolation report name them.
+    pub(crate) fn isolation_exceptions(&self) -> &[String] {
+        &self.shared.options.isolation_exceptions
     }
 
     /// The application database.

@@ -95,7 +95,6 @@ impl TenantryBuilder {
                 },
                 fallback_to_application_database: settings.fallback_to_application_database,
                 isolation_exceptions: settings.isolation_exceptions.clone(),
-                ..ManagerOptions::default()
             },
         );
         Ok(Tenantry { parts: Arc::new(Parts { settings, app_db, app_db_pool, manager }) })
