@@ -1,4 +1,4 @@
-//! Private PgBouncer processes in front of a [cluster](crate::cluster)'s databases, for what holds on a direct connection
+//! Private PgBouncer processes in front of a [cluster]'s databases, for what holds on a direct connection
 //! and may not hold behind a pooler.
 //!
 //! ```text
