@@ -5,6 +5,7 @@ mod bulk;
 mod entities;
 mod generic;
 mod isolation;
+mod paging;
 mod reading;
 mod searching;
 mod streams;

@@ -3,6 +3,8 @@
 use sea_orm::DbErr;
 use tenantry_data_source::{ConnectionError, Error as DataSourceError};
 
+use crate::CursorProblem;
+
 /// A failed call of a repository. Messages name tables, columns, constraints and the id that was asked for; never a value of a
 /// row, and nothing that tells whether another tenant has a row.
 #[derive(Debug, thiserror::Error)]
@@ -59,6 +61,32 @@ pub enum Error {
         limit: u64,
         /// The most rows a page can have.
         max: u64,
+    },
+    /// A page of a size that cannot be.
+    #[error("a page of {limit} rows cannot be read: it has 1 to {max} rows")]
+    InvalidLimit {
+        /// Its number of rows.
+        limit: u64,
+        /// The most rows a page can have.
+        max: u64,
+    },
+    /// A cursor that leads nowhere in this query. Begin again without one.
+    #[error("the cursor does not fit this query of {entity}")]
+    InvalidCursor {
+        /// The entity's table.
+        entity: String,
+        /// What is wrong with it.
+        #[source]
+        problem: CursorProblem,
+    },
+    /// The query is ordered by a column that has no order on both engines (JSON, bytes), or by a list of values. Order by
+    /// others, or use [`crate::Repository::paginate`].
+    #[error("{entity} cannot be paged by cursor in this order: {column} has no place in a cursor")]
+    UnpageableOrder {
+        /// The entity's table.
+        entity: String,
+        /// The column.
+        column: String,
     },
     /// A search that cannot be.
     #[error("{entity} cannot be searched: {reason}")]
@@ -140,6 +168,9 @@ impl Error {
             | Self::NotNullViolation { .. }
             | Self::IdShape { .. }
             | Self::InvalidPage { .. }
+            | Self::InvalidLimit { .. }
+            | Self::InvalidCursor { .. }
+            | Self::UnpageableOrder { .. }
             | Self::InvalidSearch { .. }
             | Self::Hook { .. }
             | Self::HookAfterwards { .. }

@@ -10,14 +10,17 @@
 //!
 //! This crate never sees a connection, a credential or a tenant's route; it offers no upsert and no SQL text.
 
+mod cursor;
 mod error;
 mod hooks;
 mod id;
+mod keyset;
 mod page;
 mod query;
 mod repository;
 mod search;
 
+pub use cursor::{Cursor, CursorPage, CursorProblem};
 pub use error::Error;
 pub use id::IdValue;
 pub use page::{MAX_PAGE_LIMIT, PageResult};

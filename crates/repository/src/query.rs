@@ -2,11 +2,16 @@
 
 use std::sync::Arc;
 
-use sea_orm::{Condition, IdenStatic, Order, Related, sea_query::IntoCondition};
+use sea_orm::{ColumnTrait, Condition, IdenStatic, Order, Related, sea_query::IntoCondition};
 use tenantry_data_source::{Engine, ScopedSelect, TenantHandle};
 use tenantry_realm::TenantEntity;
 
-use crate::{Error, SearchOptions, id::id_columns};
+use crate::{
+    Cursor, CursorProblem, Error, SearchOptions,
+    cursor::{self, check_pageable},
+    id::id_columns,
+    keyset::{self, Key},
+};
 
 /// What to look for: typed conditions, search, order, limit and offset. It belongs to no tenant.
 #[must_use]
@@ -112,6 +117,55 @@ impl<E: TenantEntity> Query<E> {
             .into_iter()
             .filter(|id| !self.order.iter().any(|(column, _)| column.as_str() == id.as_str()));
         remaining.fold(self.ordered(select), |select, column| select.order_by(column, Order::Asc))
+    }
+
+    /// The order to the last row, as pages by cursor have it: every column once, up to where the id is complete. What is missing
+    /// of the id goes in the direction of the last column, so that an order in one direction stays one.
+    pub(crate) fn complete_order(&self) -> Vec<(E::Column, Order)> {
+        let mut missing = id_columns::<E>();
+        let mut complete: Vec<(E::Column, Order)> = Vec::new();
+        for (column, order) in &self.order {
+            if complete.iter().any(|(named, _)| named.as_str() == column.as_str()) {
+                continue;
+            }
+            complete.push((*column, order.clone()));
+            let of_id = missing.iter().position(|id| id.as_str() == column.as_str());
+            if of_id.map(|at| missing.remove(at)).is_some() && missing.is_empty() {
+                return complete;
+            }
+        }
+        let last = complete.last().map_or(Order::Asc, |(_, order)| order.clone());
+        complete.extend(missing.into_iter().map(|id| (id, last.clone())));
+        complete
+    }
+
+    /// Everything behind the cursor but the limit, in complete order.
+    pub(crate) fn behind<H: TenantHandle>(
+        &self,
+        cursor: Option<&Cursor>,
+        handle: &H,
+    ) -> Result<ScopedSelect<E>, Error> {
+        let order = self.complete_order();
+        check_pageable::<E>(&order)?;
+        let mut select = self.narrowed(handle)?;
+        if let Some(cursor) = cursor {
+            select = select.filter(keyset::behind(&self.keys(&order, cursor)?));
+        }
+        Ok(order.into_iter().fold(select, |select, (column, order)| select.order_by(column, order)))
+    }
+
+    fn keys(&self, order: &[(E::Column, Order)], cursor: &Cursor) -> Result<Vec<Key<E::Column>>, Error> {
+        let invalid = |problem| Error::InvalidCursor { entity: E::default().table_name().to_owned(), problem };
+        let values = cursor::position::<E>(cursor, order).map_err(invalid)?;
+        let columns = order.iter().zip(values);
+        let keys = columns.map(|((column, order), value)| {
+            // A column that cannot be null has no row behind one.
+            if value == value.as_null() && !column.def().is_null() {
+                return Err(invalid(CursorProblem::Damaged));
+            }
+            Ok(Key { column: *column, order: order.clone(), value })
+        });
+        keys.collect()
     }
 
     fn ordered(&self, select: ScopedSelect<E>) -> ScopedSelect<E> {

@@ -9,7 +9,10 @@ use futures_util::{StreamExt, stream::BoxStream};
 use tenantry_data_source::{Mode, ScopedSelect, TenantHandle};
 use tenantry_realm::TenantEntity;
 
-use crate::{Error, IdValue, PageResult, Query, SearchOptions, id::has_id, page};
+use crate::{
+    Cursor, CursorPage, Error, IdValue, MAX_PAGE_LIMIT, PageResult, Query, SearchOptions, cursor::cursor_of,
+    id::has_id, page,
+};
 
 /// Makes repositories; on every handle of a tenant.
 pub trait RepositoryExt: TenantHandle + Sized {
@@ -109,6 +112,39 @@ impl<'h, E: TenantEntity, H: TenantHandle> Repository<'h, E, H> {
         let read = read_page(query, offset, limit, unit.transaction()).await;
         let (items, total) = unit.finish(read).await?;
         Ok(PageResult::new(items, page, limit, total))
+    }
+
+    /// The rows of the query behind a cursor, or its first rows without one; the query's own limit and offset are disregarded. A
+    /// page has at most [`crate::MAX_PAGE_LIMIT`] rows and tells where the next one begins. The id is appended to the order, in
+    /// the direction of its last column, so that it is complete.
+    ///
+    /// Pages are stable under writes: among the rows that are there all the time, and keep their values in the order's columns,
+    /// none is skipped and none comes twice, whatever is inserted and deleted between two pages. A row that is moved is found
+    /// where it is when its page is read. One statement, without a count: a page costs the same wherever it is.
+    ///
+    /// The conditions may differ from page to page; the order may not. A cursor is no authority: the rows are this tenant's,
+    /// whosever the cursor was.
+    ///
+    /// # Errors
+    /// [`Error::InvalidLimit`], [`Error::InvalidCursor`], [`Error::UnpageableOrder`], and as [`Self::find_one`].
+    pub async fn page_after(
+        &self,
+        query: &Query<E>,
+        cursor: Option<&Cursor>,
+        limit: u64,
+    ) -> Result<CursorPage<E::Model>, Error> {
+        if limit == 0 || limit > MAX_PAGE_LIMIT {
+            return Err(Error::InvalidLimit { limit, max: MAX_PAGE_LIMIT });
+        }
+        // One more than the page has tells whether it is the last.
+        let select = query.behind(cursor, self.handle)?.limit(limit + 1);
+        let mut items = select.all(self.handle).await?;
+        let Ok(most) = usize::try_from(limit) else { return Err(Error::InvalidLimit { limit, max: MAX_PAGE_LIMIT }) };
+        let more = items.len() > most;
+        items.truncate(most);
+        let last = items.last().filter(|_| more);
+        let next = last.map(|row| cursor_of::<E>(row, &query.complete_order())).transpose()?;
+        Ok(CursorPage { items, next })
     }
 
     /// The rows of the query as they arrive, in bounded memory. The stream holds one connection until its end; dropped midway

@@ -120,6 +120,7 @@ impl Call {
             Method::Paginate => self.came(contacts.paginate(&query(), 1, 10).await, |page| {
                 self.all_own(page.items.iter().map(whose)).map(|rows| Outcome::Page(rows, page.total))
             }),
+            Method::PageAfter => self.rows(contacts.page_after(&query(), None, 10).await.map(|page| page.items)),
             Method::Stream => self.rows(contacts.stream(&query()).try_collect().await),
             Method::Create => self.row(contacts.create(self.created(self.target())).await.map(Some)),
             Method::Update => self.row(contacts.update(self.target(), self.change()).await.map(Some)),

@@ -21,6 +21,7 @@ pub(super) enum Method {
     ExistsWhere,
     Count,
     Paginate,
+    PageAfter,
     Stream,
     Create,
     Update,
@@ -61,6 +62,7 @@ impl Method {
             | Self::ExistsWhere
             | Self::Count
             | Self::Paginate
+            | Self::PageAfter
             | Self::Stream
             | Self::SelectAll
             | Self::SelectOne
@@ -111,7 +113,7 @@ const fn policy_only(method: Method, name: &'static str, answers: [Outcome; 4]) 
     Expectation { method, name, answers, on_sqlite: Some(RawSqlRefused) }
 }
 
-pub(super) const METHODS: [Expectation; 34] = [
+pub(super) const METHODS: [Expectation; 35] = [
     row(Method::FindById, "Repository::find_by_id", [Row, NoRow, NoRow, IdShape]),
     row(Method::FindOne, "Repository::find_one", [Row, NoRow, NoRow, NoRow]),
     row(Method::FindMany, "Repository::find_many", [Rows(1), Rows(0), Rows(0), Rows(0)]),
@@ -120,6 +122,7 @@ pub(super) const METHODS: [Expectation; 34] = [
     row(Method::ExistsWhere, "Repository::exists_where", [Is(true), Is(false), Is(false), Is(false)]),
     row(Method::Count, "Repository::count", [Count(1), Count(0), Count(0), Count(0)]),
     row(Method::Paginate, "Repository::paginate", [Page(1, 1), Page(0, 0), Page(0, 0), Page(0, 0)]),
+    row(Method::PageAfter, "Repository::page_after", [Rows(1), Rows(0), Rows(0), Rows(0)]),
     row(Method::Stream, "Repository::stream", [Rows(1), Rows(0), Rows(0), Rows(0)]),
     row(Method::Create, "Repository::create", [UniqueViolation, Row, Row, ForgedTenant]),
     row(Method::Update, "Repository::update", [Row, NotFound, NotFound, ForgedTenant]),
