@@ -9,13 +9,13 @@ use crate::write_log;
 
 /// The trigger functions that tenant tables share.
 pub(crate) const FUNCTIONS: &str = r"
--- updated_at is the database's: a value given by hand is ignored, and an update that changes nothing leaves it alone.
-CREATE OR REPLACE FUNCTION tenantry.keep_updated_at() RETURNS trigger LANGUAGE plpgsql
-SET search_path = pg_catalog, pg_temp AS $function$
+-- updated_at is the database's: a value given by hand is ignored, and an update that changes nothing leaves it alone. Every
+-- name is qualified instead of the function setting a search_path, which would cost an update more than the function does.
+CREATE OR REPLACE FUNCTION tenantry.keep_updated_at() RETURNS trigger LANGUAGE plpgsql AS $function$
 BEGIN
     NEW.updated_at := OLD.updated_at;
-    IF NEW *<> OLD THEN
-        NEW.updated_at := clock_timestamp();
+    IF NEW OPERATOR(pg_catalog.*<>) OLD THEN
+        NEW.updated_at := pg_catalog.clock_timestamp();
     END IF;
     RETURN NEW;
 END

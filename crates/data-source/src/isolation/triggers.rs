@@ -33,7 +33,7 @@ const FUNCTIONS: &str = "
     ('check', 'check_fence', 'tenant text', false, 'TN001'),
     ('truncate', 'check_truncate', '', true, 'TN001'),
     ('log', 'write_log', '', true, 'INSERT INTO public.write_log'),
-    ('service', 'is_service', '', false, 'pg_has_role(SESSION_USER')
+    ('service', 'is_service', '', false, 'pg_has_role(session_user')
   ) AS x WHERE asked.schema IS NOT NULL
 ), found AS (
   SELECT e.*, p.oid, p.proowner, p.prosecdef, p.proconfig, p.target, p.does_its_work
