@@ -24,7 +24,15 @@ use tenantry::{
 use tenantry_test_support::sample::{self, SampleTenant, TENANTS};
 use uuid::Uuid;
 
-use crate::{commands::Outcome, failure::Failure, operator, table};
+use tenantry_cli::{
+    Application,
+    text::{Cell, table},
+};
+
+use crate::{
+    commands::{Outcome, Reference},
+    failure::Failure,
+};
 use world::World;
 
 /// What the demo is to do.
@@ -103,7 +111,7 @@ impl Story<'_> {
             .iter()
             .map(|tenant| [tenant.subdomain.to_owned(), tenant.id.to_string(), tenant.total().to_string()])
             .collect();
-        println!("{}", table::render(["tenant", "id", "records in 13 tables"], &rows));
+        println!("{}", table(["tenant", "id", "records in 13 tables"], &rows));
         Ok(())
     }
 
@@ -136,7 +144,7 @@ impl Story<'_> {
             }
             let done = self.act(tenant, &target, SplitAction::Run).await?;
             expect(&done, "placed")?;
-            let place = operator::place(done.target.as_ref());
+            let place = done.target.as_ref().map(ToString::to_string).unwrap_or_default();
             if let Some(report) = &done.report {
                 if tenant.subdomain == "default" {
                     println!("{} → {place}\n\n{}\n", tenant.subdomain, comparison(report));
@@ -165,7 +173,7 @@ impl Story<'_> {
             let isolation = db.isolation().to_string();
             rows.push([tenant.subdomain.to_owned(), accounts.to_string(), contacts.to_string(), isolation]);
         }
-        println!("{}\n", table::render(["tenant", "accounts", "contacts", "kept apart by"], &rows));
+        println!("{}\n", table(["tenant", "accounts", "contacts", "kept apart by"], &rows));
 
         let [default, acme, _] = &TENANTS;
         let user = Uuid::from_u128(0x0515_0000_0000_4000_8000_0000_0000_0001);
@@ -187,7 +195,7 @@ impl Story<'_> {
                 [entry.table.clone(), format!("{:?}", entry.operation), status(&entry.before), status(&entry.after), by]
             })
             .collect();
-        println!("{}\n", table::render(["table", "operation", "status before", "status after", "by"], &rows));
+        println!("{}\n", table(["table", "operation", "status before", "status after", "by"], &rows));
 
         let theirs = self.handle(default).await?;
         let first = theirs.repository::<accounts::Entity>().find_one(&Query::new()).await.map_err(Failure::demo)?;
@@ -218,17 +226,17 @@ impl Story<'_> {
             .iter()
             .map(|test| {
                 [
-                    subdomain(test.tenant),
-                    operator::yes_no(test.can_connect),
-                    operator::yes_no(test.can_query),
-                    operator::yes_no(test.rls_enabled),
-                    test.server_version.clone().unwrap_or_default(),
-                    test.response_time_ms.map(|ms| format!("{ms:.1} ms")).unwrap_or_default(),
+                    Cell::from(subdomain(test.tenant)),
+                    Cell::yes_no(test.can_connect),
+                    Cell::yes_no(test.can_query),
+                    Cell::yes_no(test.rls_enabled),
+                    Cell::optional(test.server_version.as_ref()),
+                    Cell::optional(test.response_time_ms.map(|ms| format!("{ms:.1} ms"))),
                 ]
             })
             .collect();
         let heading = ["tenant", "connects", "answers", "row-level security", "server", "round trip"];
-        println!("{}\n", table::render(heading, &rows));
+        println!("{}\n", table(heading, &rows));
         let routing = operations::test_routing(self.tenantry, &[]).await?;
         let right = routing.probes.iter().filter(|probe| probe.passed()).count();
         println!(
@@ -257,7 +265,7 @@ impl Story<'_> {
                 [shorten(source.data_source.as_str()), tables, attacks, findings, source.verdict.to_string()]
             })
             .collect();
-        println!("{}", table::render(["data source", "tables", "attacks", "findings", "isolation"], &rows));
+        println!("{}", table(["data source", "tables", "attacks", "findings", "isolation"], &rows));
         if !check.passed() {
             let of = |source: &DataSourceIsolation| {
                 let found =
@@ -306,7 +314,7 @@ impl Story<'_> {
                 ]
             })
             .collect();
-        println!("{}\n", table::render(["tenant", "action", "from", "to", "by"], &rows));
+        println!("{}\n", table(["tenant", "action", "from", "to", "by"], &rows));
         let stats = self.tenantry.manager().cache_stats().await;
         println!(
             "placements cached: {}, hits {}, misses {}; pools: {}, connections open: {}",
@@ -373,7 +381,7 @@ impl Story<'_> {
         target: &SplitTarget,
         action: SplitAction,
     ) -> Result<TenantSplit, Failure> {
-        let actor = operator::actor("demo");
+        let actor = Reference::actor("demo");
         let report: SplitReport = operations::split_tenants::<TenantDataMigrator>(
             self.tenantry,
             &[tenant.id],
@@ -417,7 +425,7 @@ fn comparison(report: &Report) -> String {
             [table.table.clone(), source, copied, there, missing, extra, different]
         })
         .collect();
-    table::render(["table", "source", "copied", "already there", "missing", "extra", "different"], &rows)
+    table(["table", "source", "copied", "already there", "missing", "extra", "different"], &rows)
 }
 
 fn subdomain(tenant: Uuid) -> String {

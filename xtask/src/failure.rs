@@ -1,6 +1,6 @@
 //! Why a command could not run. What a command *finds* is not a failure: that is its answer.
 
-use std::{error::Error, fmt::Write as _, io, path::PathBuf};
+use std::{error::Error, io, path::PathBuf};
 
 /// A command could not run.
 #[derive(Debug, thiserror::Error)]
@@ -50,26 +50,12 @@ pub(crate) enum Failure {
     /// The entities could not be generated.
     #[error("cannot generate entities: {0}")]
     Entities(String),
-    /// The settings are wrong: the text says which and how.
-    #[error(transparent)]
-    Settings(#[from] tenantry::settings::SettingsError),
     /// An operation could not be carried out.
     #[error(transparent)]
     Tenantry(#[from] tenantry::Error),
     /// A part of the demo did not work.
     #[error("the demo could not go on")]
     Demo(#[source] Box<dyn Error + Send + Sync>),
-    /// A report could not be written as JSON.
-    #[error("cannot write the report as JSON")]
-    Report(#[source] serde_json::Error),
-    /// Nothing is wrong in what was looked at, and not everything could be; the report says why.
-    #[error("{unchecked} of {of} data sources could not be checked")]
-    Unchecked {
-        /// How many.
-        unchecked: usize,
-        /// How many there are.
-        of: usize,
-    },
     /// An argument has a value that does not exist.
     #[error("{0}")]
     Argument(String),
@@ -90,35 +76,5 @@ impl Failure {
     /// For `map_err` on work in the scratch database.
     pub(crate) fn scratch<E: Into<Box<dyn Error + Send + Sync>>>(action: &'static str) -> impl FnOnce(E) -> Self {
         move |source| Self::Scratch { action, source: source.into() }
-    }
-}
-
-/// An error with everything that led to it, a line each. A cause that the line before has quoted already, as drivers do, is
-/// not told again.
-pub(crate) fn with_sources(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut told = text.clone();
-    let mut source = error.source();
-    while let Some(inner) = source {
-        let cause = inner.to_string();
-        if !told.contains(&cause) {
-            let _ = write!(text, "\n  because: {cause}");
-            told = cause;
-        }
-        source = inner.source();
-    }
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn causes_are_told_once_each() {
-        let innermost: Box<dyn Error + Send + Sync> = "no such file".into();
-        let failure = Failure::Scratch { action: "start", source: innermost };
-        let outer = Failure::Scratch { action: "start", source: Box::new(failure) };
-        assert_eq!(with_sources(&outer), "cannot start the scratch database\n  because: no such file");
     }
 }

@@ -127,7 +127,7 @@ pub enum Error {
     )]
     TransactionFailed,
 
-    /// Row-level security of the data source does not hold, so nothing is run there. `cargo xtask check-isolation` shows what
+    /// Row-level security of the data source does not hold, so nothing is run there. The command `check-isolation` shows what
     /// was found; mend it, or name the objects in `isolation_exceptions`.
     #[error(
         "row-level security of {data_source} does not hold, so nothing is run there: {}; run check-isolation for all of it",

@@ -49,7 +49,7 @@ pub enum Error {
         source: sea_orm::DbErr,
     },
     /// No tenant is known by this name.
-    #[error("no tenant has the id or subdomain {0:?}; `cargo xtask check-tenant-config` lists them")]
+    #[error("no tenant has the id or subdomain {0:?}; `list-tenants` shows them")]
     UnknownTenant(String),
     /// Nothing says where the tenant's rows should go.
     #[error("no data source was given and none is the default; set DEFAULT_TENANT_DATA_URL or name one")]

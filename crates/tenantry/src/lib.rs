@@ -175,8 +175,3 @@ fn pool_options(settings: &Settings) -> PoolOptions {
         ..PoolOptions::default()
     }
 }
-
-/// The README's example compiles, or this does not.
-#[cfg(doctest)]
-#[doc = include_str!("../../../README.md")]
-struct Readme;

@@ -1,11 +1,15 @@
 //! The logic of the operators' commands. Each takes a [`Tenantry`] and returns a report that can be printed, serialised, and
 //! asked whether anything was found wrong. None of them prints.
+//!
+//! A text that names a command puts it in backticks and no program before it: `` run `migrate up` ``. How the program is called is
+//! the application's business, and whoever shows the text puts the name there.
 
 mod check_config;
 mod checklist;
 mod create_tenant;
 mod databases;
 mod isolation;
+mod list_tenants;
 mod migrate;
 mod routing;
 mod seal_keys;
@@ -18,6 +22,7 @@ pub use databases::{DataSourceInUse, data_sources_in_use, find_tenant};
 pub use isolation::{
     CheckedFinding, DataSourceIsolation, IsolationCheck, IsolationScope, IsolationVerdict, check_isolation,
 };
+pub use list_tenants::{ListedTenant, TenantList, list_tenants};
 pub use migrate::{DatabaseKind, DatabaseMigrations, Direction, MigrateReport, MigrateScope, migrate};
 pub use routing::{ConnectionReport, RoutingReport, test_data_sources, test_routing};
 pub use seal_keys::{SealAction, SealMode, SealReport, SealedKey, seal_keys};

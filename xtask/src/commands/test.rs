@@ -10,6 +10,7 @@ mod steps;
 
 use std::time::{Duration, Instant};
 
+use tenantry_cli::{progress::Part, text::table};
 use tenantry_test_support::{
     cluster::ensure_server_binaries,
     pooler::{ensure_pooler, or_skip},
@@ -20,7 +21,7 @@ use self::{
     steps::{STEPS, Step},
 };
 use super::Outcome;
-use crate::{failure::Failure, process, progress::Part, table, workspace::Workspace};
+use crate::{failure::Failure, process, workspace::Workspace};
 
 /// Where each step's output is kept.
 const LOGS: &str = "target/xtask-test";
@@ -126,7 +127,7 @@ fn summary(done: &[Done]) -> String {
             ]
         })
         .collect();
-    table::render(["step", "result", "passed", "failed", "ignored", "time"], &rows)
+    table(["step", "result", "passed", "failed", "ignored", "time"], &rows)
 }
 
 /// Tests that passed and failed, over all test binaries. A step that failed without a failed test, such as the format,

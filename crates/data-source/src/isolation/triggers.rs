@@ -21,7 +21,7 @@ impl IsolationReport {
 }
 
 const NO_SCHEMA: &str = "
-SELECT 'schema tenantry', 'it is missing: nothing fences a tenant''s writes, and nothing logs them', 'cargo xtask migrate up --data-sources'
+SELECT 'schema tenantry', 'it is missing: nothing fences a tenant''s writes, and nothing logs them', 'run `migrate up --data-sources`'
 FROM asked WHERE asked.schema IS NULL";
 
 /// The functions: the arguments, whether it runs as its owner, and a part of its source without which it does not do its work.

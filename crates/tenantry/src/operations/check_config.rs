@@ -173,13 +173,13 @@ fn check_unplaced(settings: &Settings, row: &tenants::Model, findings: &mut Find
         findings.note(
             "data_source_url",
             "the tenant has no data source and is served from the application database, kept apart by the predicate only",
-            "split it with `cargo xtask migrate-tenant-data`, then turn FALLBACK_TO_APPLICATION_DATABASE off",
+            "split it with `migrate-tenant-data`, then turn FALLBACK_TO_APPLICATION_DATABASE off",
         );
     } else if row.status == TenantStatus::Active {
         findings.warning(
             "data_source_url",
             "the tenant has no data source: its requests are refused",
-            "split it with `cargo xtask migrate-tenant-data`, or give it a data source",
+            "split it with `migrate-tenant-data`, or give it a data source",
         );
     }
     if row.tenant_id_in_data_source.is_some() {
@@ -203,7 +203,7 @@ fn check_url(settings: &Settings, row: &tenants::Model, url: &DataSourceUrl, fin
         findings.error(
             "data_source_url",
             "the data source is the application database, which never holds business rows",
-            "split the tenant into a data source of its own with `cargo xtask migrate-tenant-data`",
+            "split the tenant into a data source of its own with `migrate-tenant-data`",
         );
     }
 }

@@ -181,7 +181,7 @@ fn settings(tenantry: &Tenantry, list: &mut Items) {
 fn report_config(config: &Result<ConfigReport, crate::Error>, section: Section, list: &mut Items) {
     let config = match config {
         Ok(config) => config,
-        Err(error) => return list.fail(section, "tenants", with_causes(error), "run `cargo xtask migrate`"),
+        Err(error) => return list.fail(section, "tenants", with_causes(error), "run `migrate up`"),
     };
     let is_key = |finding: &ConfigFinding| CredentialColumn::ALL.iter().any(|key| key.as_str() == finding.setting);
     let mut wrong = false;

@@ -294,7 +294,7 @@ impl DataSourceIsolation {
                     "no table in it has the column {}, so that nothing is kept apart and nothing is proved",
                     column.name
                 ),
-                remedy: "cargo xtask migrate up --data-sources".to_owned(),
+                remedy: "run `migrate up --data-sources`".to_owned(),
                 attack: None,
             }));
         }

@@ -16,6 +16,7 @@ cargo xtask migrate-tenant-data --tenant globex --dry-run
 cargo xtask migrate-tenant-data --tenant globex
 cargo xtask migrate-tenant-data --tenant globex --verify
 cargo xtask create-tenant --name Newcomer --subdomain newcomer
+cargo xtask list-tenants
 cargo xtask check-tenant-config
 cargo xtask encrypt-tenant-keys
 cargo xtask encrypt-tenant-keys --apply
@@ -23,6 +24,7 @@ cargo xtask test-data-source --all
 cargo xtask test-routing
 cargo xtask test-dual-database
 cargo xtask check-isolation
+cargo xtask completions bash | bash -n
 rm -rf "$WORLD"
 "#;
 

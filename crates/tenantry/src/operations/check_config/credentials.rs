@@ -6,7 +6,7 @@ use tenantry_credential::{CredentialColumn, Form, Keyring, Login, OpenError};
 
 use super::Findings;
 
-const SEAL: &str = "run `cargo xtask encrypt-tenant-keys`";
+const SEAL: &str = "run `encrypt-tenant-keys`";
 
 /// Reports what is wrong with the two logins and returns the restricted one, if it opens.
 pub(super) fn check(

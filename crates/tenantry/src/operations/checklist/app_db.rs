@@ -41,14 +41,14 @@ pub(super) async fn check(tenantry: &Tenantry, list: &mut Items) -> bool {
     let complete = match migrations {
         Ok(report) => report.databases.first().is_some_and(|entry| status_of(SECTION, "migrations", entry, list)),
         Err(error) => {
-            list.fail(SECTION, "migrations", with_causes(&error), "run `cargo xtask migrate`");
+            list.fail(SECTION, "migrations", with_causes(&error), "run `migrate up`");
             false
         }
     };
     match (complete, tenantry.app_db().tenants().await) {
         (_, Ok(tenants)) => business_rows(tenantry, &tenants, list).await,
         (true, Err(error)) => {
-            list.fail(SECTION, "business rows", with_causes(&error), "run `cargo xtask migrate`");
+            list.fail(SECTION, "business rows", with_causes(&error), "run `migrate up`");
             return false;
         }
         (false, Err(_)) => list.skip(SECTION, "business rows", "the migrations are not complete"),
@@ -105,10 +105,7 @@ async fn business_rows(tenantry: &Tenantry, tenants: &[tenants::Model], list: &m
             None => list.note(
                 SECTION,
                 &name,
-                format!(
-                    "not split yet: rows are in {}; `cargo xtask migrate-tenant-data` moves them",
-                    listed(&resident.tables)
-                ),
+                format!("not split yet: rows are in {}; `migrate-tenant-data` moves them", listed(&resident.tables)),
             ),
             Some(_) if resident.unfenced.is_empty() => list.note(
                 SECTION,
@@ -122,7 +119,7 @@ async fn business_rows(tenantry: &Tenantry, tenants: &[tenants::Model], list: &m
                     "its data source is elsewhere, and nothing keeps anyone from writing its rows in {} here",
                     listed(&resident.unfenced)
                 ),
-                "run `cargo xtask migrate-tenant-data --verify`, and fence the tenant here or move what was written",
+                "run `migrate-tenant-data --verify`, and fence the tenant here or move what was written",
             ),
         }
     }

@@ -77,10 +77,10 @@ pub(super) async fn server(pool: &Pool) -> Result<Server, Error> {
 /// Reports whether a database's migrations are complete.
 pub(super) fn status_of(section: Section, name: &str, entry: &DatabaseMigrations, list: &mut Items) -> bool {
     match &entry.error {
-        Some(error) => list.fail(section, name, error.clone(), "mend the cause, then run `cargo xtask migrate`"),
+        Some(error) => list.fail(section, name, error.clone(), "mend the cause, then run `migrate up`"),
         None if !entry.pending.is_empty() => {
             let detail = format!("not applied: {}", entry.pending.join(", "));
-            list.fail(section, name, detail, "run `cargo xtask migrate`");
+            list.fail(section, name, detail, "run `migrate up`");
         }
         None => list.pass(section, name, format!("{} applied", entry.applied.len())),
     }
@@ -96,7 +96,7 @@ pub(super) async fn check<M: MigratorTrait>(tenantry: &Tenantry, list: &mut Item
             return Vec::new();
         }
         (_, Err(error)) => {
-            list.fail(SECTION, "all", with_causes(&error), "run `cargo xtask migrate`");
+            list.fail(SECTION, "all", with_causes(&error), "run `migrate up`");
             return Vec::new();
         }
     };
@@ -120,7 +120,7 @@ pub(super) async fn check<M: MigratorTrait>(tenantry: &Tenantry, list: &mut Item
                     reached.migrated = entry.is_some_and(|entry| status_of(SECTION, &name, entry, list));
                 }
             }
-            Err(error) => list.fail(SECTION, "migrations", with_causes(&error), "run `cargo xtask migrate`"),
+            Err(error) => list.fail(SECTION, "migrations", with_causes(&error), "run `migrate up`"),
         }
     }
     for reached in &all {

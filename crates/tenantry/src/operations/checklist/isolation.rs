@@ -46,7 +46,7 @@ fn report_isolation(reached: &Reached, report: &IsolationReport, exceptions: &[S
         }
     }
     if report.tables.is_empty() {
-        list.fail(SECTION, name, "it has no tenant table, which proves nothing", "run `cargo xtask migrate`");
+        list.fail(SECTION, name, "it has no tenant table, which proves nothing", "run `migrate up`");
     } else if holds {
         let detail = format!(
             "row-level security is enabled and forced on {} tables, and {} is held by it",

@@ -38,7 +38,7 @@ pub(super) async fn check(tenantry: &Tenantry, all: &[Reached], list: &mut Items
                 format!("the probe was in {place} and in none of the other {}", probe.looked_into.saturating_sub(1));
             list.pass(SECTION, &name, detail);
         } else {
-            let remedy = "correct the tenant's data source; `cargo xtask test-routing` shows the probe in full";
+            let remedy = "correct the tenant's data source; `test-routing` shows the probe in full";
             list.fail(SECTION, &name, told(probe), remedy);
         }
     }

@@ -82,7 +82,7 @@ fn compare(url: &DataSourceUrl, catalog: &Catalog, expected: Option<&Tables>, te
         }
     }
     if !catalog.left_out.contains(ROUTING_PROBE) {
-        fail(ROUTING_PROBE, "it is missing, so that no route can be tested".to_owned(), "run `cargo xtask migrate`");
+        fail(ROUTING_PROBE, "it is missing, so that no route can be tested".to_owned(), "run `migrate up`");
     }
     // With roles, the isolation section measures the triggers and the keys.
     let measured_here = !has_roles(url);

@@ -9,7 +9,7 @@ use tenantry::{
     operations::Logins,
 };
 
-use crate::failure::Failure;
+use crate::Failure;
 
 /// Holds the restricted login of `--data-source`.
 const RESTRICTED_LOGIN: &str = "DATA_SOURCE_ANON_KEY";
@@ -19,7 +19,7 @@ const SERVICE_LOGIN: &str = "DATA_SOURCE_SERVICE_KEY";
 /// Reads the value of `--data-source`, and for PostgreSQL the logins that belong to it.
 pub(super) fn read(text: &str) -> Result<(DataSourceUrl, Option<Logins>), Failure> {
     // A URL that is wrong may hold a password, so that it is not repeated; the error says what is wrong with it.
-    let url = DataSourceUrl::parse(text).map_err(|error| Failure::Argument(format!("--data-source: {error}")))?;
+    let url = DataSourceUrl::parse(text).map_err(|error| Failure::argument("--data-source", error))?;
     let logins = match url.engine() {
         Engine::Sqlite => None,
         Engine::Postgres => Some(Logins { restricted: login(RESTRICTED_LOGIN)?, service: login(SERVICE_LOGIN)? }),
@@ -27,11 +27,13 @@ pub(super) fn read(text: &str) -> Result<(DataSourceUrl, Option<Logins>), Failur
     Ok((url, logins))
 }
 
-fn login(variable: &str) -> Result<Login, Failure> {
-    let text = std::env::var(variable).map_err(|_| {
-        Failure::Argument(format!(
-            "{variable} is not set; a PostgreSQL --data-source takes its logins from the environment"
-        ))
+fn login(variable: &'static str) -> Result<Login, Failure> {
+    let text = std::env::var(variable).map_err(|_| Failure::Argument {
+        argument: variable,
+        problem: "it is not set, and a PostgreSQL --data-source takes its logins from the environment".to_owned(),
+        help: Some(format!(
+            "export {variable}='user:password'; on the command line every user of the machine could read it"
+        )),
     })?;
-    Login::parse(&SecretString::from(text)).map_err(|error| Failure::Argument(format!("{variable}: {error}")))
+    Login::parse(&SecretString::from(text)).map_err(|error| Failure::argument(variable, error))
 }

@@ -1,14 +1,18 @@
-//! `cargo xtask test-data-source`: what a tenant's route can do at this moment.
+//! `test-data-source`: what a tenant's route can do at this moment.
 
 use tenantry::operations::{self, ConnectionReport};
 
-use super::{Outcome, tenants};
-use crate::{failure::Failure, operator, table};
+use super::{Format, tenants};
+use crate::{
+    Application, Failure, Outcome, answer,
+    text::{Cell, Text},
+    with_tenantry,
+};
 
 /// Connects as a tenant would and measures what is there: connection, query, row-level security, response time, version
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Example:\n  cargo xtask test-data-source --tenant acme\n  cargo xtask test-data-source --all --json\n\n\
+    after_help = "Example:\n  {program} test-data-source --tenant acme\n  {program} test-data-source --all --json\n\n\
                   `rls` is measured in the catalogs: the policy pair on every tenant table, enabled and forced, and what the\n\
                   role may do. SQLite has none and shows `-`.\n\n\
                   Exit status: 0 every route works and is kept apart, 1 one does not or is not, 2 could not run.",
@@ -21,50 +25,51 @@ pub(crate) struct Args {
     /// Every tenant
     #[arg(long)]
     all: bool,
-    /// Print the report as JSON
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    pub(super) format: Format,
 }
 
-pub(crate) async fn run(args: Args) -> Result<Outcome, Failure> {
-    operator::with_tenantry(async |tenantry| {
+pub(crate) async fn run<A: Application>(args: Args) -> Result<Outcome, Failure> {
+    with_tenantry::<A, _, _>(async |tenantry| {
         let names = tenants::Names::read(tenantry).await?;
         let chosen = tenants::chosen(tenantry, &args.tenant).await?;
         let report = operations::test_data_sources(tenantry, &chosen).await?;
-        operator::answer(&report, args.json, |report| text(report, &names))?;
+        answer::<A, _>(&report, args.format.json, |report| text(report, &names))?;
         Ok(Outcome::of(report.passed()))
     })
     .await
 }
 
-fn text(report: &ConnectionReport, names: &tenants::Names) -> String {
+fn text(report: &ConnectionReport, names: &tenants::Names) -> Text {
     let rows: Vec<_> = report
         .tests
         .iter()
         .map(|test| {
             [
-                names.of(test.tenant),
-                operator::place(test.data_source.as_ref()),
-                operator::yes_no(test.can_connect),
-                operator::yes_no(test.can_query),
-                operator::yes_no(test.rls_enabled),
-                test.isolation.map_or_else(|| "-".to_owned(), |isolation| isolation.to_string()),
-                test.response_time_ms.map_or_else(|| "-".to_owned(), |time| format!("{time:.1} ms")),
-                test.server_version.clone().unwrap_or_else(|| "-".to_owned()),
+                Cell::from(names.of(test.tenant)),
+                Cell::optional(test.data_source.as_ref()),
+                Cell::yes_no(test.can_connect),
+                Cell::yes_no(test.can_query),
+                Cell::yes_no(test.rls_enabled),
+                Cell::optional(test.isolation),
+                Cell::optional(test.response_time_ms.map(|time| format!("{time:.1} ms"))),
+                Cell::optional(test.server_version.as_ref()),
             ]
         })
         .collect();
     let heading = ["tenant", "data source", "connects", "queries", "rls", "isolation", "round trip", "server"];
-    let mut text = table::render(heading, &rows);
+    let mut text = Text::new();
+    text.table(heading, &rows);
     for test in &report.tests {
         if let Some(error) = &test.error {
-            text += &format!("\n{}: {error}", names.of(test.tenant));
+            text.line(format!("{}: {error}", names.of(test.tenant)));
         }
         for finding in test.isolation_report.iter().flat_map(|report| &report.findings) {
-            text +=
-                &format!("\n{}: {}: {}; {}", names.of(test.tenant), finding.object, finding.problem, finding.remedy);
+            let tenant = names.of(test.tenant);
+            text.line(format!("{tenant}: {}: {}; {}", finding.object, finding.problem, finding.remedy));
         }
     }
     let wrong = report.tests.iter().filter(|test| !test.passed()).count();
-    text + &format!("\n{} tenants, {wrong} wrong", report.tests.len())
+    text.line(format!("{} tenants, {wrong} wrong", report.tests.len()));
+    text
 }

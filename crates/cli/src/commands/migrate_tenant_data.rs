@@ -1,24 +1,28 @@
-//! `cargo xtask migrate-tenant-data`: takes tenants out of the single database, each into its data source.
+//! `migrate-tenant-data`: takes tenants out of the single database, each into its data source.
 
 use clap::{ArgGroup, ValueEnum};
 use tenantry::{
     Tenantry,
     app_db::entities::{SourceKind, tenants},
-    migrations::TenantDataMigrator,
     operations::{self, SplitAction, SplitReport, SplitTarget, TenantSplit},
     transfer::{Plan, Report},
 };
 
-use super::{Outcome, data_source};
-use crate::{failure::Failure, operator, progress::TransferBar, table};
+use super::{Format, data_source};
+use crate::{
+    Application, Failure, Outcome, answer,
+    progress::TransferBar,
+    text::{Cell, Mark, Text},
+    with_tenantry,
+};
 
 const COMMAND: &str = "migrate-tenant-data";
 
 /// Splits a single database: copies tenants' rows to their data sources, compares every row, and only then routes them there
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Example:\n  cargo xtask migrate-tenant-data --tenant acme --dry-run\n  \
-                  cargo xtask migrate-tenant-data --all\n  cargo xtask migrate-tenant-data --all --verify\n\n\
+    after_help = "Example:\n  {program} migrate-tenant-data --tenant acme --dry-run\n  \
+                  {program} migrate-tenant-data --all\n  {program} migrate-tenant-data --all --verify\n\n\
                   Run again, it continues where it was interrupted; a tenant that is placed already is only compared.\n\
                   The logins of a PostgreSQL --data-source are read from DATA_SOURCE_ANON_KEY and DATA_SOURCE_SERVICE_KEY.\n\n\
                   Exit status: 0 every tenant is done and every row agrees, 1 one was refused, failed or differs,\n\
@@ -51,9 +55,8 @@ pub(crate) struct Args {
     /// Bring the data source's schema up to date first
     #[arg(long)]
     prepare: bool,
-    /// Print the report as JSON
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    pub(super) format: Format,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -66,7 +69,7 @@ enum Kind {
     Customer,
 }
 
-pub(crate) async fn run(args: Args) -> Result<Outcome, Failure> {
+pub(crate) async fn run<A: Application>(args: Args) -> Result<Outcome, Failure> {
     let action = match (args.dry_run, args.verify, args.rollback) {
         (true, ..) => SplitAction::DryRun,
         (_, true, _) => SplitAction::Verify,
@@ -82,18 +85,18 @@ pub(crate) async fn run(args: Args) -> Result<Outcome, Failure> {
         }),
         prepare: args.prepare,
     };
-    operator::with_tenantry(async |tenantry| {
+    with_tenantry::<A, _, _>(async |tenantry| {
         let tenants = chosen(tenantry, &args.tenant, action).await?;
-        let actor = operator::actor(COMMAND);
+        let actor = A::actor(COMMAND);
         let mut report = SplitReport { action, tenants: Vec::new() };
         for tenant in tenants {
             let bar = TransferBar::new(&tenant.subdomain);
             let tenant = [tenant.id];
-            let one = operations::split_tenants::<TenantDataMigrator>(tenantry, &tenant, &target, action, &actor, &bar);
+            let one = operations::split_tenants::<A::TenantData>(tenantry, &tenant, &target, action, &actor, &bar);
             report.tenants.extend(one.await?.tenants);
             bar.finish();
         }
-        operator::answer(&report, args.json, text)?;
+        answer::<A, _>(&report, args.format.json, text)?;
         Ok(Outcome::of(report.passed()))
     })
     .await
@@ -114,49 +117,55 @@ async fn chosen(tenantry: &Tenantry, names: &[String], action: SplitAction) -> R
     Ok(tenants)
 }
 
-fn text(report: &SplitReport) -> String {
-    let mut text: String = report.tenants.iter().map(|tenant| tenant_text(tenant) + "\n\n").collect();
+fn text(report: &SplitReport) -> Text {
+    let mut text = Text::new();
+    for tenant in &report.tenants {
+        add_tenant(&mut text, tenant);
+        text.line("");
+    }
     let (all, failed) = (report.tenants.len(), report.tenants.iter().filter(|tenant| !tenant.passed()).count());
-    text += &format!("{all} tenants, {failed} not done");
+    text.line(format!("{all} tenants, {failed} not done"));
     text
 }
 
-fn tenant_text(tenant: &TenantSplit) -> String {
+fn add_tenant(text: &mut Text, tenant: &TenantSplit) {
     let verdict = match tenant.outcome {
         "refused" | "failed" => tenant.outcome.to_uppercase(),
         outcome if !tenant.passed() => format!("{}, WRONG", outcome.replace('_', " ")),
         outcome => outcome.replace('_', " "),
     };
-    let mut text = format!("{} → {}: {verdict}", tenant.subdomain, operator::place(tenant.target.as_ref()));
+    let target = tenant.target.as_ref().map_or_else(|| "-".to_owned(), ToString::to_string);
+    text.ending(format!("{} → {target}: ", tenant.subdomain), Mark::of(tenant.passed()), &verdict);
     if let Some(plan) = &tenant.plan {
-        text += &format!("\n{}", plan_text(plan));
+        add_plan(text, plan);
     }
     if let Some(report) = &tenant.report {
-        text += &format!("\n{}", report_text(report));
+        add_report(text, report);
     }
     if let Some(purged) = tenant.purged {
-        text += &format!("\n{purged} rows were deleted from the data source");
+        text.line(format!("{purged} rows were deleted from the data source"));
     }
     // What a plan refuses is listed with the plan.
     if let Some(error) = tenant.error.as_ref().filter(|_| tenant.plan.is_none()) {
-        text += &format!("\n{error}");
+        text.line(error);
     }
-    text
 }
 
-fn plan_text(plan: &Plan) -> String {
+fn add_plan(text: &mut Text, plan: &Plan) {
     let rows: Vec<_> = plan
         .tables
         .iter()
         .map(|table| [table.name.clone(), table.rows.to_string(), table.already_there.to_string()])
         .collect();
-    let mut text = table::render(["table", "source", "already there"], &rows);
-    text +=
-        &format!("\n{} records in {} tables", plan.records(), plan.tables.iter().filter(|table| !table.log).count());
-    plan.refusals.iter().fold(text, |text, refusal| format!("{text}\nrefused: {refusal}"))
+    text.table(["table", "source", "already there"], &rows);
+    let tables = plan.tables.iter().filter(|table| !table.log).count();
+    text.line(format!("{} records in {tables} tables", plan.records()));
+    for refusal in &plan.refusals {
+        text.marked(Mark::Bad, "refused", refusal.to_string());
+    }
 }
 
-fn report_text(report: &Report) -> String {
+fn add_report(text: &mut Text, report: &Report) {
     let rows: Vec<_> = report
         .tables
         .iter()
@@ -166,22 +175,26 @@ fn report_text(report: &Report) -> String {
                 0 => table.target.saturating_sub(table.extra + table.different),
                 _ => table.already_there,
             };
-            let counts = [table.copied, there, table.missing, table.extra, table.different];
-            let [copied, already_there, missing, extra, different] = counts.map(|count| count.to_string());
+            let counts = [table.source, table.copied, there].map(|count| Cell::from(count.to_string()));
+            let wrong = [table.missing, table.extra, table.different].map(|count| match count {
+                0 => Cell::from("0"),
+                count => Cell::marked(Mark::Bad, count.to_string()),
+            });
+            let ([source, copied, already_there], [missing, extra, different]) = (counts, wrong);
             let name = if table.log { format!("{} (log)", table.table) } else { table.table.clone() };
-            [name, table.source.to_string(), copied, already_there, missing, extra, different]
+            [Cell::from(name), source, copied, already_there, missing, extra, different]
         })
         .collect();
     let heading = ["table", "source", "copied", "already there", "missing", "extra", "different"];
-    let mut text = table::render(heading, &rows);
+    text.table(heading, &rows);
     for table in report.tables.iter().filter(|table| !table.agrees()) {
-        text += &format!("\n{table}");
+        text.line(table.to_string());
     }
     for reason in &report.not_compared {
-        text += &format!("\nnot compared: {reason}");
+        text.line(format!("not compared: {reason}"));
     }
     let tables = report.tables.iter().filter(|table| !table.log);
-    text + &format!("\n{} records in {} tables", report.records(), tables.count())
+    text.line(format!("{} records in {} tables", report.records(), tables.count()));
 }
 
 #[cfg(test)]
@@ -214,7 +227,9 @@ mod tests {
         let sample = Difference { key: "k-1".to_owned(), found: Found::Different(vec!["amount".to_owned()]) };
         let tables = vec![table("accounts", 0, Vec::new()), table("notes", 1, vec![sample])];
         let report = Report { source: "a".to_owned(), target: "b".to_owned(), tables, not_compared: Vec::new() };
-        let text = report_text(&report);
+        let mut text = Text::new();
+        add_report(&mut text, &report);
+        let text = text.to_string();
         assert!(text.contains("\nnotes: 0 missing, 0 extra, 1 different (k-1 differs in amount)"), "{text}");
         assert!(!text.contains("\naccounts:"), "{text}");
         assert!(text.ends_with("\n18 records in 2 tables"), "{text}");

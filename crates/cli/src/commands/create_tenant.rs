@@ -1,21 +1,24 @@
-//! `cargo xtask create-tenant`: a tenant in one step that leaves nothing half-made.
+//! `create-tenant`: a tenant in one step that leaves nothing half-made.
 
 use clap::ValueEnum;
 use serde::Serialize;
 use tenantry::{
     app_db::entities::Plan,
-    migrations::TenantDataMigrator,
     operations::{self, NewTenantRequest},
 };
 use uuid::Uuid;
 
-use super::{Outcome, data_source};
-use crate::{failure::Failure, operator, table};
+use super::{Format, data_source};
+use crate::{
+    Application, Failure, Outcome, answer,
+    text::{Cell, Text},
+    with_tenantry,
+};
 
 /// Creates a tenant in one step that leaves nothing half-made, on the default data source unless told otherwise
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  cargo xtask create-tenant --name 'Acme Ltd' --subdomain acme\n  \
-                  cargo xtask create-tenant --name 'Acme Ltd' --subdomain acme --data-source sqlite:./var/acme.db\n\n\
+#[command(after_help = "Example:\n  {program} create-tenant --name 'Acme Ltd' --subdomain acme\n  \
+                  {program} create-tenant --name 'Acme Ltd' --subdomain acme --data-source sqlite:./var/acme.db\n\n\
                   A PostgreSQL --data-source takes its logins from the environment, never from the command line, where every\n\
                   user of the machine could read them: DATA_SOURCE_ANON_KEY and DATA_SOURCE_SERVICE_KEY, each\n\
                   `user:password` or `{\"user\":\"…\",\"password\":\"…\"}`.\n\n\
@@ -33,12 +36,11 @@ pub(crate) struct Args {
     /// Where its rows go, instead of the default data source
     #[arg(long, value_name = "URL")]
     data_source: Option<String>,
-    /// Its id in the data source where that is not its own: needed where the tenant column is a bigint
+    /// Its id in the data source where that is not its own: needed where the tenant column is no uuid
     #[arg(long, value_name = "ID")]
     tenant_id_in_data_source: Option<String>,
-    /// Print the tenant as JSON
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    pub(super) format: Format,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -57,9 +59,10 @@ struct Created {
     plan: &'static str,
     data_source: Option<String>,
     region: Option<String>,
+    tenant_id_in_data_source: Option<String>,
 }
 
-pub(crate) async fn run(args: Args) -> Result<Outcome, Failure> {
+pub(crate) async fn run<A: Application>(args: Args) -> Result<Outcome, Failure> {
     let data_source = args.data_source.as_deref().map(data_source::read).transpose()?;
     let plan = match args.plan {
         PlanName::Starter => Plan::Starter,
@@ -73,9 +76,9 @@ pub(crate) async fn run(args: Args) -> Result<Outcome, Failure> {
         tenant_id_in_data_source: args.tenant_id_in_data_source,
         data_source,
     };
-    operator::with_tenantry(async |tenantry| {
-        let actor = operator::actor("create-tenant");
-        let tenant = operations::create_tenant::<TenantDataMigrator>(tenantry, request, &actor).await?;
+    with_tenantry::<A, _, _>(async |tenantry| {
+        let actor = A::actor("create-tenant");
+        let tenant = operations::create_tenant::<A::TenantData>(tenantry, request, &actor).await?;
         let created = Created {
             tenant: tenant.id,
             name: tenant.name,
@@ -83,21 +86,24 @@ pub(crate) async fn run(args: Args) -> Result<Outcome, Failure> {
             plan: tenant.plan.as_str(),
             data_source: tenant.data_source_url,
             region: tenant.data_source_region,
+            tenant_id_in_data_source: tenant.tenant_id_in_data_source,
         };
-        operator::answer(&created, args.json, text)?;
+        answer::<A, _>(&created, args.format.json, text)?;
         Ok(Outcome::Done)
     })
     .await
 }
 
-fn text(created: &Created) -> String {
-    let optional = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
+fn text(created: &Created) -> Text {
     let row = [
-        created.tenant.to_string(),
-        created.subdomain.clone(),
-        created.plan.to_owned(),
-        optional(&created.data_source),
-        optional(&created.region),
+        Cell::from(created.tenant.to_string()),
+        Cell::from(created.subdomain.as_str()),
+        Cell::from(created.plan),
+        Cell::optional(created.data_source.as_ref()),
+        Cell::optional(created.region.as_ref()),
+        Cell::optional(created.tenant_id_in_data_source.as_ref()),
     ];
-    table::render(["tenant", "subdomain", "plan", "data source", "region"], &[row])
+    let mut text = Text::new();
+    text.table(["tenant", "subdomain", "plan", "data source", "region", "id there"], &[row]);
+    text
 }

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use tenantry::{Tenantry, operations};
 use uuid::Uuid;
 
-use crate::failure::Failure;
+use crate::Failure;
 
 /// The subdomains of all tenants.
 #[derive(Debug)]

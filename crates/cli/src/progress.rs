@@ -3,40 +3,42 @@
 //! A log of a build server or a pipe gets one line per finished part and none of a bar's control characters.
 
 use std::{
-    io::{IsTerminal, stderr},
+    io::{IsTerminal, Write, stderr},
     time::Duration,
 };
 
 use indicatif::{ProgressBar, ProgressStyle};
 use tenantry::transfer::{Progress, Step};
 
+use crate::text::printable;
+
 /// One part of the work, of known or unknown size.
 #[derive(Debug)]
-pub(crate) struct Part {
+pub struct Part {
     /// `None` where there is no terminal.
     bar: Option<ProgressBar>,
 }
 
 impl Part {
     /// Work whose size is not known.
-    pub(crate) fn spinner(what: &str) -> Self {
+    pub fn spinner(what: &str) -> Self {
         let style = ProgressStyle::with_template("{spinner} {prefix} {elapsed:>4} {wide_msg:.dim}");
         Self { bar: shown(ProgressBar::new_spinner, style.ok(), what) }
     }
 
     /// Says what is being done at the moment.
-    pub(crate) fn note(&self, text: &str) {
+    pub fn note(&self, text: &str) {
         if let Some(bar) = &self.bar {
             bar.set_message(text.to_owned());
         }
     }
 
     /// Ends the part and leaves one line.
-    pub(crate) fn finish(self, line: &str) {
+    pub fn finish(self, line: &str) {
         if let Some(bar) = self.bar {
             bar.finish_and_clear();
         }
-        eprintln!("{line}");
+        tell(line);
     }
 }
 
@@ -69,7 +71,7 @@ impl Progress for TransferBar {
                 bar.set_length(0);
                 bar.set_message("");
             }
-            None => eprintln!("{}: {step}", self.tenant),
+            None => tell(&format!("{}: {step}", self.tenant)),
         }
     }
 
@@ -86,6 +88,11 @@ impl Progress for TransferBar {
             bar.inc(rows);
         }
     }
+}
+
+/// A line on standard error. That nobody reads it any more does not end the work.
+fn tell(line: &str) {
+    let _ = writeln!(anstream::stderr().lock(), "{}", printable(line));
 }
 
 /// A bar on a terminal, nothing elsewhere.

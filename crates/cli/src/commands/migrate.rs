@@ -1,17 +1,18 @@
-//! `cargo xtask migrate`: the schema of the application database and of every data source, each once.
+//! `migrate`: the schema of the application database and of every data source, each once.
 
 use clap::ValueEnum;
-use tenantry::{
-    migrations::TenantDataMigrator,
-    operations::{self, DatabaseKind, Direction, MigrateReport, MigrateScope},
-};
+use tenantry::operations::{self, DatabaseKind, Direction, MigrateReport, MigrateScope};
 
-use super::Outcome;
-use crate::{failure::Failure, operator, table};
+use super::Format;
+use crate::{
+    Application, Failure, Outcome, answer,
+    text::{Cell, Mark, Text},
+    with_tenantry,
+};
 
 /// Migrates the application database and every data source, each once
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  cargo xtask migrate status\n  cargo xtask migrate up --app-db\n\n\
+#[command(after_help = "Example:\n  {program} migrate status\n  {program} migrate up --app-db\n\n\
                   Both kinds of database are migrated unless one is named. The application database goes first, since it\n\
                   names the others; a data source that fails does not keep the others from being migrated.\n\n\
                   Exit status: 0 done (status: nothing pending), 1 a database failed or has pending migrations,\n\
@@ -28,9 +29,8 @@ pub(crate) struct Args {
     /// How many migrations `down` takes back per database
     #[arg(long, default_value_t = 1, value_name = "NUMBER")]
     steps: u32,
-    /// Print the report as JSON
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    pub(super) format: Format,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -43,23 +43,23 @@ enum Way {
     Status,
 }
 
-pub(crate) async fn run(args: Args) -> Result<Outcome, Failure> {
+pub(crate) async fn run<A: Application>(args: Args) -> Result<Outcome, Failure> {
     let scope = MigrateScope { app_db: !args.data_sources, data_sources: !args.app_db };
     let direction = match args.direction {
         Way::Up => Direction::Up,
         Way::Down => Direction::Down(args.steps),
         Way::Status => Direction::Status,
     };
-    operator::with_tenantry(async |tenantry| {
-        let report = operations::migrate::<TenantDataMigrator>(tenantry, scope, direction).await?;
-        operator::answer(&report, args.json, text)?;
+    with_tenantry::<A, _, _>(async |tenantry| {
+        let report = operations::migrate::<A::TenantData>(tenantry, scope, direction).await?;
+        answer::<A, _>(&report, args.format.json, text)?;
         let expects_complete = args.direction != Way::Down;
         Ok(Outcome::of(report.passed() && (!expects_complete || report.is_complete())))
     })
     .await
 }
 
-fn text(report: &MigrateReport) -> String {
+fn text(report: &MigrateReport) -> Text {
     let rows: Vec<_> = report
         .databases
         .iter()
@@ -69,24 +69,23 @@ fn text(report: &MigrateReport) -> String {
                 DatabaseKind::DataSource => "data source",
             };
             let state = match &database.error {
-                Some(_) => "FAILED".to_owned(),
-                None if database.pending.is_empty() => "up to date".to_owned(),
-                None => "pending".to_owned(),
+                Some(_) => Cell::marked(Mark::Bad, "FAILED"),
+                None if database.pending.is_empty() => Cell::marked(Mark::Good, "up to date"),
+                None => Cell::marked(Mark::Warning, "pending"),
             };
-            let number = |names: &[String]| names.len().to_string();
-            let numbers = [&database.changed, &database.applied, &database.pending].map(|names| number(names));
-            let [changed, applied, pending] = numbers;
-            [database.database.to_string(), kind.to_owned(), changed, applied, pending, state]
+            let numbers = [&database.changed, &database.applied, &database.pending];
+            let [changed, applied, pending] = numbers.map(|names| Cell::from(names.len()));
+            [Cell::from(database.database.to_string()), Cell::from(kind), changed, applied, pending, state]
         })
         .collect();
-    let mut text = table::render(["database", "kind", "changed", "applied", "pending", "state"], &rows);
+    let mut text = Text::new();
+    text.table(["database", "kind", "changed", "applied", "pending", "state"], &rows);
     for database in &report.databases {
-        let list =
-            |verb: &str, names: &[String]| names.iter().fold(String::new(), |t, name| format!("{t}\n  {verb} {name}"));
-        text += &list("changed", &database.changed);
-        text += &list("pending", &database.pending);
+        for (verb, names) in [("changed", &database.changed), ("pending", &database.pending)] {
+            names.iter().for_each(|name| text.line(format!("  {verb} {name}")));
+        }
         if let Some(error) = &database.error {
-            text += &format!("\n{}: {error}", database.database);
+            text.marked(Mark::Bad, "failed", format!("{}: {error}", database.database));
         }
     }
     text
