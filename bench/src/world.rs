@@ -22,6 +22,7 @@ use tenantry::app_db::entities::{Plan, PoolerMode};
 use tenantry::app_db::{NewDataSource, NewPlacement, NewTenant};
 use tenantry::connection::{Actor, DataSourceUrl};
 use tenantry::credential::{CredentialColumn, Keyring, Login};
+use tenantry::migrations::Migrator;
 use tenantry::operations::{Direction, Logins, MigrateScope, NewTenantRequest, create_tenant, migrate};
 use tenantry::settings::{ApplicationDatabase, Settings};
 use tenantry_test_support::cluster::{self, Cluster, ClusterOptions, Database};
@@ -29,7 +30,7 @@ use uuid::Uuid;
 
 use crate::Error;
 
-use schema::Migrator;
+use schema::Items;
 
 /// Tenants of the world, each with [`ROWS`] rows in each table.
 pub const TENANTS: usize = 1_000;
@@ -154,7 +155,7 @@ impl World {
             tenant_id_in_data_source: None,
             data_source: Some((self.data_source()?, Some(self.logins()?))),
         };
-        let created = create_tenant::<Migrator>(&self.tenantry, request, &Actor::default()).await;
+        let created = create_tenant::<Migrator<Items>>(&self.tenantry, request, &Actor::default()).await;
         created.map(drop).map_err(Error::doing("migrate the data source and create its first tenant"))
     }
 
@@ -266,7 +267,7 @@ pub async fn connect(app_db: &Path, connections: u32) -> Result<Tenantry, Error>
     settings.max_connections = connections;
     let tenantry = Tenantry::connect(settings).map_err(Error::doing("put the facade together"))?;
     let scope = MigrateScope { app_db: true, data_sources: false };
-    let report = migrate::<Migrator>(&tenantry, scope, Direction::Up).await;
+    let report = migrate::<Migrator<Items>>(&tenantry, scope, Direction::Up).await;
     let report = report.map_err(Error::doing("migrate the application database"))?;
     if report.is_complete() { Ok(tenantry) } else { Err(Error::Wrong(format!("not migrated: {report:?}"))) }
 }

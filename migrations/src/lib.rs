@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! AppDbMigrator        tenants, users, audit_log, data_sources           on an empty or an existing database
-//! TenantDataMigrator   foundation (installation, fence, write_log, routing_probe), then the 13 business tables
+//! Migrator             foundation (installation, fence, write_log, routing_probe), then the tables of a TenantSchema
+//! TenantDataMigrator   that of the 13 reference tables
 //! TenantTable          one tenant table of an application's own: keys, policies, grants, triggers
 //! fence                holds one tenant's writes, also on tables that this crate did not create
 //! ```
@@ -25,5 +26,7 @@ mod write_log;
 
 pub use app_db::AppDbMigrator;
 pub use error::Error;
-pub use tenant_data::{TenantDataMigrator, TenantDataSettings, prepare_tenant_data};
+pub use tenant_data::{
+    Migrator, ReferenceSchema, TenantDataMigrator, TenantDataSettings, TenantSchema, create_tables, prepare_tenant_data,
+};
 pub use tenant_table::{OnDelete, TenantTable};

@@ -1,10 +1,12 @@
 //! The migrator of tenant data databases.
 //!
-//! Two migrations: the foundation, which every tenant data database has, and the 13 business tables. An application with
-//! tables of its own lists [`TenantDataMigrator::foundation`] and then its migrations, which use [`crate::TenantTable`].
+//! It runs the foundation, which every tenant data database has, and then the migrations of a [`TenantSchema`]: the 13
+//! reference tables ([`ReferenceSchema`]), or an application's own, which are made of [`crate::TenantTable`]s.
 //!
 //! The settings of a data source (restricted role, tenant column and its type) are given to the first run by
 //! [`prepare_tenant_data`] and stored: on PostgreSQL in `tenantry.installation`, on SQLite in `tenantry_installation`.
+
+use std::marker::PhantomData;
 
 use async_trait::async_trait;
 use sea_orm_migration::sea_orm::{
@@ -18,31 +20,67 @@ use crate::dialect::{Engine, checked_identifier};
 use crate::migrator::{self, Direction};
 
 mod business;
+mod create_tables;
 mod foundation;
 mod installation;
 mod roles;
-mod tables_migration;
 
+pub use create_tables::create_tables;
 pub(crate) use installation::Installation;
 use installation::TenantType;
 
-/// Creates the foundation (installation, fence, `write_log`, `routing_probe`) and the 13 business tables. Its history is in
-/// `tenantry_tenant_data_migrations`. Run [`prepare_tenant_data`] on the same one-connection pool before the first `up`.
-#[derive(Debug, Clone, Copy)]
-pub struct TenantDataMigrator;
+/// The tables of an application in its data sources. [`Migrator`] makes a migrator of it.
+///
+/// ```
+/// use tenantry_migrations::{Migrator, TenantSchema, TenantTable, create_tables};
+/// use sea_orm_migration::{MigrationTrait, schema::text};
+///
+/// struct Bookings;
+///
+/// impl TenantSchema for Bookings {
+///     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
+///         vec![create_tables("m20260101_000001_rooms", || [TenantTable::new("rooms").column(text("name"))])]
+///     }
+/// }
+///
+/// type BookingsMigrator = Migrator<Bookings>;
+/// ```
+pub trait TenantSchema: Send + Sync + 'static {
+    /// In the order in which they are applied, without the foundation. Each has a name of its own that never changes, and what
+    /// was released stays as it is: a later change is a later migration.
+    fn migrations() -> Vec<Box<dyn MigrationTrait>>;
+}
 
-impl TenantDataMigrator {
-    /// The migrations that an application's own tables stand on, without the 13 business tables.
-    pub fn foundation() -> Vec<Box<dyn MigrationTrait>> {
-        vec![Box::new(foundation::Foundation)]
+/// Creates the foundation (installation, fence, `write_log`, `routing_probe`) and the tables of the schema `S`, under a lock and
+/// in one transaction. Its history is in `tenantry_tenant_data_migrations`. Run [`prepare_tenant_data`] on the same
+/// one-connection pool before the first `up`.
+pub struct Migrator<S>(PhantomData<fn() -> S>);
+
+/// The migrator of the 13 reference tables.
+pub type TenantDataMigrator = Migrator<ReferenceSchema>;
+
+/// The 13 reference tables of a CRM.
+#[derive(Debug, Clone, Copy)]
+pub struct ReferenceSchema;
+
+impl TenantSchema for ReferenceSchema {
+    fn migrations() -> Vec<Box<dyn MigrationTrait>> {
+        vec![create_tables("m20261121_000002_business_tables", business::tables)]
+    }
+}
+
+/// The foundation alone: for tables that something else creates.
+impl TenantSchema for () {
+    fn migrations() -> Vec<Box<dyn MigrationTrait>> {
+        Vec::new()
     }
 }
 
 #[async_trait]
-impl MigratorTrait for TenantDataMigrator {
+impl<S: TenantSchema> MigratorTrait for Migrator<S> {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        let mut migrations = Self::foundation();
-        migrations.push(Box::new(tables_migration::BusinessTables));
+        let mut migrations: Vec<Box<dyn MigrationTrait>> = vec![Box::new(foundation::Foundation)];
+        migrations.extend(S::migrations());
         migrations
     }
 

@@ -1,9 +1,8 @@
 //! The tables of both databases and their rows, and the proof that they are what they are said to be.
 
-use sea_orm_migration::async_trait::async_trait;
-use sea_orm_migration::prelude::*;
+use sea_orm_migration::MigrationTrait;
 use sea_orm_migration::schema::{big_integer, text};
-use tenantry::migrations::{TenantDataMigrator, TenantTable};
+use tenantry::migrations::{TenantSchema, TenantTable, create_tables};
 use uuid::Uuid;
 
 use super::{ROWS, TENANTS, World};
@@ -34,35 +33,15 @@ fn digits(number: usize) -> Uuid {
     Uuid::from_u128(id)
 }
 
-/// The application's own tables, on the foundation that every tenant data database has.
-pub(super) struct Migrator;
+/// The application's own tables.
+pub(super) struct Items;
 
-impl MigratorTrait for Migrator {
+impl TenantSchema for Items {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        let mut migrations = TenantDataMigrator::foundation();
-        migrations.push(Box::new(Items));
-        migrations
-    }
-
-    fn migration_table_name() -> sea_orm_migration::sea_orm::DynIden {
-        TenantDataMigrator::migration_table_name()
-    }
-}
-
-struct Items;
-
-impl MigrationName for Items {
-    fn name(&self) -> &str {
-        "items"
-    }
-}
-
-#[async_trait]
-impl MigrationTrait for Items {
-    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        items("items").create(manager).await?;
-        items("items_unlogged").without_write_log().create(manager).await?;
-        Ok(TenantTable::new("naps").column(text("name")).without_write_log().create(manager).await?)
+        vec![create_tables("items", || {
+            let naps = TenantTable::new("naps").column(text("name"));
+            [items("items"), items("items_unlogged").without_write_log(), naps.without_write_log()]
+        })]
     }
 }
 

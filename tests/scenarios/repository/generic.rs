@@ -2,12 +2,11 @@
 #![expect(unreachable_pub, reason = "the derives make items that have to be as public as the model")]
 
 use sea_orm::ActiveValue::Set;
-use sea_orm::sea_query::{Alias, ColumnDef};
-use sea_orm::{ColumnTrait, DbErr, Order};
-use sea_orm_migration::async_trait::async_trait;
-use sea_orm_migration::{MigrationName, MigrationTrait, MigratorTrait, SchemaManager};
+use sea_orm::{ColumnTrait, Order};
+use sea_orm_migration::MigrationTrait;
+use sea_orm_migration::schema::{big_integer_null, text};
 use tenantry_data_source::{Error as DataSourceError, TenantHandle};
-use tenantry_migrations::{TenantDataMigrator, TenantTable};
+use tenantry_migrations::{Migrator, TenantSchema, TenantTable, create_tables};
 use tenantry_realm::{TenantKey, TenantKeyType};
 use tenantry_repository::{Error, Query, RepositoryExt, SearchOptions};
 
@@ -40,35 +39,17 @@ tenantry_realm::tenant_entity!(rooms => OrgId);
 
 struct Rooms;
 
-struct Migrator;
-
-impl MigrationName for Rooms {
-    fn name(&self) -> &str {
-        "rooms"
-    }
-}
-
-#[async_trait]
-impl MigrationTrait for Rooms {
-    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        let column = |name: &'static str| ColumnDef::new(Alias::new(name));
-        let table =
-            TenantTable::new("rooms").column(column("name").text().not_null()).column(column("seats").big_integer());
-        Ok(table.create(manager).await?)
-    }
-}
-
-impl MigratorTrait for Migrator {
+impl TenantSchema for Rooms {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        let mut migrations = TenantDataMigrator::foundation();
-        migrations.push(Box::new(Rooms));
-        migrations
+        vec![create_tables("rooms", || {
+            [TenantTable::new("rooms").column(text("name")).column(big_integer_null("seats"))]
+        })]
     }
 }
 
 async fn world(cluster: Option<&Cluster>) -> World {
     let layout = Layout { tenant_column: "org_id", key_type: TenantKeyType::BigInt, keys: [Some("7"), Some("8")] };
-    World::new::<Migrator>(cluster, layout).await
+    World::new::<Migrator<Rooms>>(cluster, layout).await
 }
 
 async fn numbered_tenants_are_kept_apart_alike(world: World) {

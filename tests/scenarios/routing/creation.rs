@@ -5,7 +5,7 @@ use std::path::Path;
 
 use sea_orm::{ConnectionTrait, DbErr};
 use sea_orm_migration::async_trait::async_trait;
-use sea_orm_migration::{MigrationName, MigrationTrait, MigratorTrait, SchemaManager};
+use sea_orm_migration::{MigrationName, MigrationTrait, SchemaManager};
 use tenantry::operations::{Logins, NewTenantRequest, create_tenant};
 use tenantry_app_db::{
     NewDataSource, NewPlacement,
@@ -13,7 +13,7 @@ use tenantry_app_db::{
 };
 use tenantry_connection::{Actor, DataSourceUrl, Engine};
 use tenantry_credential::Login;
-use tenantry_migrations::TenantDataMigrator;
+use tenantry_migrations::{Migrator, ReferenceSchema, TenantSchema};
 
 use super::{names, write};
 use crate::world::{Place, World, login_of, on_both_engines};
@@ -109,16 +109,11 @@ impl MigrationTrait for Fails {
     }
 }
 
-#[async_trait]
-impl MigratorTrait for Broken {
+impl TenantSchema for Broken {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        let mut migrations = TenantDataMigrator::migrations();
+        let mut migrations = ReferenceSchema::migrations();
         migrations.push(Box::new(Fails));
         migrations
-    }
-
-    fn migration_table_name() -> sea_orm::DynIden {
-        TenantDataMigrator::migration_table_name()
     }
 }
 
@@ -130,7 +125,7 @@ async fn a_migration_that_fails_leaves_nothing(world: World) {
         plan: Plan::Starter,
         data_source: None,
     };
-    let error = create_tenant::<Broken>(&world.tenantry, request, &Actor::default()).await.unwrap_err();
+    let error = create_tenant::<Migrator<Broken>>(&world.tenantry, request, &Actor::default()).await.unwrap_err();
     assert!(matches!(error, tenantry::Error::Migration { .. }), "{error}");
     assert!(subdomains(&world).await.is_empty());
     assert!(files(&world).is_empty());

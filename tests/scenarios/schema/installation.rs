@@ -1,9 +1,9 @@
 //! Migrating: roles that are refused, where objects land, two runners at once, rolling back.
 
 use sea_orm_migration::schema::{integer_null, text, uuid_null};
-use sea_orm_migration::{MigrationTrait, MigratorTrait, SchemaManager};
+use sea_orm_migration::{MigratorTrait, SchemaManager};
 use tenantry_migrations::{
-    AppDbMigrator, OnDelete, TenantDataMigrator, TenantDataSettings, TenantTable, prepare_tenant_data,
+    AppDbMigrator, Migrator, OnDelete, TenantDataMigrator, TenantDataSettings, TenantTable, prepare_tenant_data,
 };
 use tenantry_test_support::cluster::{Cluster, Database};
 
@@ -176,13 +176,7 @@ async fn down_refuses_rows_and_otherwise_leaves_nothing() {
 }
 
 /// What an application without the 13 business tables has.
-struct Own;
-
-impl MigratorTrait for Own {
-    fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        TenantDataMigrator::foundation()
-    }
-}
+type Own = Migrator<()>;
 
 // Catches a table of an application's own that gets less than ours, or a tenant column of another name or type that does.
 #[tokio::test(flavor = "multi_thread")]

@@ -1,26 +1,37 @@
-//! The second migration: the 13 business tables, all or none.
+//! A migration that creates tenant tables, all or none.
 
 use async_trait::async_trait;
 use sea_orm_migration::sea_orm::{ConnectionTrait, DbErr};
 use sea_orm_migration::{MigrationName, MigrationTrait, SchemaManager};
 
-use super::{business, query_text};
-use crate::Error;
+use super::query_text;
 use crate::dialect::{Engine, literal, quote};
+use crate::{Error, TenantTable};
 
-/// See the module's documentation.
-pub(super) struct BusinessTables;
+/// A migration that creates these tables in this order, and whose `down` drops them in the opposite one. Refused where one of
+/// them exists already, and `down` where one of them has rows.
+pub fn create_tables<T>(name: &'static str, tables: impl Fn() -> T + Send + Sync + 'static) -> Box<dyn MigrationTrait>
+where
+    T: IntoIterator<Item = TenantTable>,
+{
+    Box::new(CreateTables { name, tables: move || tables().into_iter().collect() })
+}
 
-impl MigrationName for BusinessTables {
-    fn name(&self) -> &'static str {
-        "m20261121_000002_business_tables"
+struct CreateTables<F> {
+    name: &'static str,
+    tables: F,
+}
+
+impl<F> MigrationName for CreateTables<F> {
+    fn name(&self) -> &str {
+        self.name
     }
 }
 
 #[async_trait]
-impl MigrationTrait for BusinessTables {
+impl<F: Fn() -> Vec<TenantTable> + Send + Sync> MigrationTrait for CreateTables<F> {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        let tables = business::tables();
+        let tables = (self.tables)();
         let mut existing = Vec::new();
         for table in &tables {
             if exists(manager.get_connection(), table.name()).await? {
@@ -37,7 +48,7 @@ impl MigrationTrait for BusinessTables {
     }
 
     async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        let tables = business::tables();
+        let tables = (self.tables)();
         let mut losses = Vec::new();
         for table in &tables {
             losses.extend(table.loss(manager.get_connection()).await?);
