@@ -6,6 +6,7 @@ mod attacks;
 mod compile_fail;
 mod connection;
 mod documents;
+mod http;
 mod isolation;
 mod isolation_matrix;
 mod leases;

@@ -8,7 +8,7 @@ use crate::{
 };
 
 /// For each package of the workspace, the packages of the workspace it may know.
-const ALLOWED: [(&str, &[&str]); 15] = [
+const ALLOWED: [(&str, &[&str]); 16] = [
     ("tenantry-realm", &[]),
     ("tenantry-credential", &[]),
     ("tenantry-connection", &["tenantry-credential"]),
@@ -16,6 +16,7 @@ const ALLOWED: [(&str, &[&str]); 15] = [
     ("tenantry-app-db", &["tenantry-realm", "tenantry-connection"]),
     ("tenantry-data-source", &["tenantry-realm", "tenantry-credential", "tenantry-connection", "tenantry-app-db"]),
     ("tenantry-repository", &["tenantry-realm", "tenantry-data-source"]),
+    ("tenantry-axum", &["tenantry-app-db", "tenantry-connection", "tenantry-data-source", "tenantry-repository"]),
     ("tenantry-entities", &["tenantry-realm"]),
     ("tenantry-transfer", &["tenantry-realm", "tenantry-connection", "tenantry-app-db", "tenantry-migrations"]),
     (
