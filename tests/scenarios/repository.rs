@@ -5,6 +5,8 @@ mod bulk;
 mod entities;
 mod generic;
 mod isolation;
+mod json;
+mod json_page;
 mod paging;
 mod reading;
 mod searching;

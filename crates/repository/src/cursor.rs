@@ -194,7 +194,7 @@ fn encode(value: &Value) -> Option<Json> {
 
 /// The value of a column of this type; none where the cursor holds something else. A null decodes for every type that can be
 /// paged by.
-fn decode(of: &ArrayType, json: &Json) -> Option<Value> {
+pub(crate) fn decode(of: &ArrayType, json: &Json) -> Option<Value> {
     macro_rules! value {
         ($variant:ident, $read:expr) => {
             Value::$variant(if json.is_null() { None } else { Some(($read)(json)?) })

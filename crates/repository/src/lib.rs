@@ -8,10 +8,14 @@
 //! borrows that handle: one that outlives its tenant's scope does not compile. [`Query`] and [`SearchOptions`] belong to no
 //! tenant and can be kept and used with any.
 //!
+//! [`Exposed`] makes queries and rows of a client's JSON, held to what the application shows of an entity.
+//!
 //! This crate never sees a connection, a credential or a tenant's route; it offers no upsert and no SQL text.
 
 mod cursor;
 mod error;
+mod exposed;
+mod filter;
 mod hooks;
 mod id;
 mod keyset;
@@ -22,6 +26,8 @@ mod search;
 
 pub use cursor::{Cursor, CursorPage, CursorProblem};
 pub use error::Error;
+pub use exposed::{ColumnKind, Exposed, ExposedColumn, Fault, FaultCode, JsonFaults, Limits, ListRequest};
+pub use filter::Filter;
 pub use id::IdValue;
 pub use page::{MAX_PAGE_LIMIT, PageResult};
 pub use query::Query;

@@ -9,6 +9,7 @@ use tenantry_realm::TenantEntity;
 use crate::{
     Cursor, CursorProblem, Error, SearchOptions,
     cursor::{self, check_pageable},
+    filter::Filter,
     id::id_columns,
     keyset::{self, Key},
 };
@@ -17,6 +18,7 @@ use crate::{
 #[must_use]
 pub struct Query<E: TenantEntity> {
     conditions: Vec<Condition>,
+    filters: Vec<Filter<E>>,
     related: Vec<Narrowing<E>>,
     searches: Vec<SearchOptions<E>>,
     order: Vec<(E::Column, Order)>,
@@ -31,6 +33,7 @@ impl<E: TenantEntity> Query<E> {
     pub fn new() -> Self {
         Self {
             conditions: Vec::new(),
+            filters: Vec::new(),
             related: Vec::new(),
             searches: Vec::new(),
             order: Vec::new(),
@@ -43,6 +46,12 @@ impl<E: TenantEntity> Query<E> {
     /// behind; the guard refuses both.
     pub fn filter(mut self, condition: impl IntoCondition) -> Self {
         self.conditions.push(condition.into_condition());
+        self
+    }
+
+    /// Narrows to the rows that meet conditions of a client's: see [`crate::Exposed`].
+    pub fn matching(mut self, filter: Filter<E>) -> Self {
+        self.filters.push(filter);
         self
     }
 
@@ -97,6 +106,9 @@ impl<E: TenantEntity> Query<E> {
         for condition in self.search_conditions(handle.engine())?.into_iter().chain(self.conditions.iter().cloned()) {
             select = select.filter(condition);
         }
+        for filter in &self.filters {
+            select = select.filter(filter.condition(handle.engine())?);
+        }
         Ok(self.related.iter().fold(select, |select, narrow| narrow(select)))
     }
 
@@ -147,25 +159,17 @@ impl<E: TenantEntity> Query<E> {
     ) -> Result<ScopedSelect<E>, Error> {
         let order = self.complete_order();
         check_pageable::<E>(&order)?;
+        let invalid = |problem| Error::InvalidCursor { entity: E::default().table_name().to_owned(), problem };
         let mut select = self.narrowed(handle)?;
         if let Some(cursor) = cursor {
-            select = select.filter(keyset::behind(&self.keys(&order, cursor)?));
+            select = select.filter(keyset::behind(&keys::<E>(&order, cursor).map_err(invalid)?));
         }
         Ok(order.into_iter().fold(select, |select, (column, order)| select.order_by(column, order)))
     }
 
-    fn keys(&self, order: &[(E::Column, Order)], cursor: &Cursor) -> Result<Vec<Key<E::Column>>, Error> {
-        let invalid = |problem| Error::InvalidCursor { entity: E::default().table_name().to_owned(), problem };
-        let values = cursor::position::<E>(cursor, order).map_err(invalid)?;
-        let columns = order.iter().zip(values);
-        let keys = columns.map(|((column, order), value)| {
-            // A column that cannot be null has no row behind one.
-            if value == value.as_null() && !column.def().is_null() {
-                return Err(invalid(CursorProblem::Damaged));
-            }
-            Ok(Key { column: *column, order: order.clone(), value })
-        });
-        keys.collect()
+    /// Whether the cursor is one of this query's.
+    pub(crate) fn check_cursor(&self, cursor: &Cursor) -> Result<(), CursorProblem> {
+        keys::<E>(&self.complete_order(), cursor).map(drop)
     }
 
     fn ordered(&self, select: ScopedSelect<E>) -> ScopedSelect<E> {
@@ -175,6 +179,18 @@ impl<E: TenantEntity> Query<E> {
     fn search_conditions(&self, engine: Engine) -> Result<Vec<Condition>, Error> {
         self.searches.iter().map(|search| search.condition(engine)).collect()
     }
+}
+
+fn keys<E: TenantEntity>(order: &[(E::Column, Order)], cursor: &Cursor) -> Result<Vec<Key<E::Column>>, CursorProblem> {
+    let values = cursor::position::<E>(cursor, order)?;
+    let keys = order.iter().zip(values).map(|((column, order), value)| {
+        // A column that cannot be null has no row behind one.
+        if value == value.as_null() && !column.def().is_null() {
+            return Err(CursorProblem::Damaged);
+        }
+        Ok(Key { column: *column, order: order.clone(), value })
+    });
+    keys.collect()
 }
 
 impl<E: TenantEntity> Default for Query<E> {
@@ -187,6 +203,7 @@ impl<E: TenantEntity> Clone for Query<E> {
     fn clone(&self) -> Self {
         Self {
             conditions: self.conditions.clone(),
+            filters: self.filters.clone(),
             related: self.related.clone(),
             searches: self.searches.clone(),
             order: self.order.clone(),

@@ -30,6 +30,8 @@ pub enum Matching {
     Exact,
     /// Anywhere in the column's text.
     Contains,
+    /// At the beginning of the column's text.
+    StartsWith,
 }
 
 /// Which rows a search finds: those with the text in any of the columns. Every character of the text stands for itself; there
@@ -51,6 +53,11 @@ impl<E: TenantEntity> SearchOptions<E> {
     /// Rows that contain `text` in any of `columns`, in whatever case.
     pub fn contains(text: impl Into<String>, columns: impl IntoIterator<Item = E::Column>) -> Self {
         Self::new(Matching::Contains, text.into(), columns)
+    }
+
+    /// Rows whose text in any of `columns` begins with `text`, in whatever case.
+    pub fn starts_with(text: impl Into<String>, columns: impl IntoIterator<Item = E::Column>) -> Self {
+        Self::new(Matching::StartsWith, text.into(), columns)
     }
 
     /// Rows whose text in any of `columns` is `text`, in whatever case.

@@ -16,6 +16,7 @@ pub(super) fn regex(needle: &Needle) -> String {
         Matching::Exact => format!("^{letters}$"),
         // A pattern must not begin with the text: `***` and `(?` at its beginning are directives.
         Matching::Contains => format!("(?:){letters}"),
+        Matching::StartsWith => format!("^{letters}"),
     }
 }
 
@@ -33,6 +34,7 @@ pub(super) fn glob(needle: &Needle) -> String {
     match needle.matching {
         Matching::Exact => letters,
         Matching::Contains => format!("*{letters}*"),
+        Matching::StartsWith => format!("{letters}*"),
     }
 }
 
@@ -63,5 +65,8 @@ mod tests {
         let exact = needle("Äx_", Matching::Exact, true);
         assert_eq!(regex(&exact), r"^Äx\_$");
         assert_eq!(glob(&exact), "Äx_");
+        let start = needle("(?i)*", Matching::StartsWith, true);
+        assert_eq!(regex(&start), r"^\(\?i\)\*");
+        assert_eq!(glob(&start), "([?]i)[*]*");
     }
 }
