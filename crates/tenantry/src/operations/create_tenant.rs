@@ -83,6 +83,7 @@ pub async fn create_tenant<M: MigratorTrait>(
                 anon_key,
                 service_key,
                 region,
+                tenant_id_in_data_source: request.tenant_id_in_data_source,
                 ..NewPlacement::default()
             },
         };
