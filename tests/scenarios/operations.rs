@@ -4,3 +4,4 @@ mod checklist;
 mod configuration;
 mod keys;
 mod migrations;
+mod program;

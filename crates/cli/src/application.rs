@@ -16,7 +16,7 @@ use crate::program::Program;
 /// (entities of its own in the application database, a tenant column that is no setting) says so here as well, so that its
 /// commands and its requests see the same.
 pub trait Application: Sized + Send + Sync + 'static {
-    /// The migrator of the tenants' tables: what `migrate`, `create-tenant` and `migrate-tenant-data` bring a data source to.
+    /// The migrator of the tenants' tables, `Migrator<…>` of a [`TenantSchema`](tenantry::migrations::TenantSchema): what `migrate`, `create-tenant` and `migrate-tenant-data` bring a data source to.
     type TenantData: MigratorTrait;
 
     /// How people call the program, as in `bookings migrate up`. Help, examples, completions and the audit log show it. The

@@ -26,6 +26,9 @@ pub enum Failure {
         /// What to do.
         help: Option<String>,
     },
+    /// A command of the application's own could not go on.
+    #[error(transparent)]
+    Application(Box<dyn Error + Send + Sync>),
     /// The answer could not be written: the disk is full, or standard output is closed.
     #[error("the answer could not be written")]
     Output(#[source] io::Error),
@@ -42,8 +45,13 @@ impl Failure {
             Self::Settings(error) => remedy::of_settings(error),
             Self::Tenantry(error) => remedy::of(error),
             Self::Argument { help, .. } => help.clone(),
-            Self::Output(_) | Self::Report(_) => None,
+            Self::Application(_) | Self::Output(_) | Self::Report(_) => None,
         }
+    }
+
+    /// For `map_err` in a command of the application's own.
+    pub fn application(source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self::Application(source.into())
     }
 
     pub(crate) fn argument(argument: &'static str, problem: impl ToString) -> Self {

@@ -3,11 +3,14 @@
 //! ```no_run
 //! use std::process::ExitCode;
 //!
-//! # type BookingsSchema = tenantry::migrations::TenantDataMigrator;
+//! # use tenantry::migrations::{Migrator, TenantSchema};
 //! struct Bookings;
+//! # impl TenantSchema for Bookings {
+//! #     fn migrations() -> Vec<Box<dyn sea_orm_migration::MigrationTrait>> { Vec::new() }
+//! # }
 //!
 //! impl tenantry_cli::Application for Bookings {
-//!     type TenantData = BookingsSchema; // the application's own migrator
+//!     type TenantData = Migrator<Self>; // of the application's own `TenantSchema`
 //!     const NAME: &'static str = "bookings";
 //! }
 //!

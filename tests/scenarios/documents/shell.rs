@@ -169,30 +169,30 @@ pub(super) async fn sqlite(url: &str, sql: &str) -> String {
     text
 }
 
-/// The program behind `cargo xtask`, built if it is not up to date: cargo holds no lock while tests run.
+/// The program behind `cargo xtask`.
 fn xtask() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    BUILT.get_or_init(|| {
-        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let mut build = Command::new(cargo);
-        build.args(["build", "--quiet", "--package", "xtask", "--message-format", "json"]).current_dir(root());
-        // Build scripts that ask for what cargo tells this package about itself would run anew, and much would be built with them.
-        for (name, _) in std::env::vars_os() {
-            let text = name.to_string_lossy();
-            if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
-                build.env_remove(&name);
-            }
+    BUILT.get_or_init(|| built(&["--package", "xtask"], "xtask"))
+}
+
+/// A program of this tree, built if it is not up to date: cargo holds no lock while tests run.
+pub(crate) fn built(which: &[&str], name: &str) -> PathBuf {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut build = Command::new(cargo);
+    build.args(["build", "--quiet", "--message-format", "json"]).args(which).current_dir(root());
+    // Build scripts that ask for what cargo tells this package about itself would run anew, and much would be built with them.
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
+            build.env_remove(&name);
         }
-        let output = build.stdin(Stdio::null()).output().unwrap();
-        let messages = String::from_utf8_lossy(&output.stdout);
-        assert!(
-            output.status.success(),
-            "xtask does not build:\n{messages}\n{}",
-            String::from_utf8_lossy(&output.stderr)
-        );
-        let messages = messages.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
-        let built = messages.filter(|message| message["target"]["name"] == "xtask");
-        let mut program = built.filter_map(|message| message["executable"].as_str().map(PathBuf::from));
-        program.next_back().expect("cargo names the program that it built")
-    })
+    }
+    let output = build.stdin(Stdio::null()).output().unwrap();
+    let messages = String::from_utf8_lossy(&output.stdout);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{name} does not build:\n{messages}\n{errors}");
+    let messages = messages.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+    let built = messages.filter(|message| message["target"]["name"] == name);
+    let mut program = built.filter_map(|message| message["executable"].as_str().map(PathBuf::from));
+    program.next_back().expect("cargo names the program that it built")
 }

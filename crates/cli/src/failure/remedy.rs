@@ -79,6 +79,10 @@ fn of_route(error: &RouteError) -> Option<String> {
         RouteError::NoCredential { .. } | RouteError::Credential { .. } => {
             "`check-tenant-config` opens the login of every tenant and names those that do not open"
         }
+        RouteError::NoDataSource(_)
+        | RouteError::Url { .. }
+        | RouteError::DirectUrl { .. }
+        | RouteError::Mapping { .. } => "`check-tenant-config` shows how every tenant is configured, and what is wrong",
         RouteError::Lookup { source, .. } => return of_store(source),
         RouteError::Audit { source, .. } => return of_store(source),
         RouteError::Pool { source, .. } => return of_connection(source),

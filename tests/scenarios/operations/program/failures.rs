@@ -1,0 +1,107 @@
+//! What could not run says what was wrong, because of what, and what to do: on standard error for people, as a document on
+//! standard output for a script, and with exit status 2.
+
+use secrecy::ExposeSecret;
+use tenantry_test_support::cluster::{self, Cluster};
+
+use super::Program;
+use crate::world::{World, on_both_engines};
+
+on_both_engines!(an_id_that_does_not_fit_is_refused_with_the_argument_that_gives_one);
+
+/// The same failure in words and as a document; answers the document's error.
+fn fails(depot: &Program, arguments: &[&str], help: &str) -> serde_json::Value {
+    let told = depot.exits(2, arguments);
+    assert_eq!(told.stdout, "", "{told:#?}");
+    assert!(told.stderr.starts_with("error: "), "{told:#?}");
+    let last = told.stderr.trim_end().lines().last().unwrap();
+    assert!(last.starts_with("help: ") && last.contains(help), "{help:?} is not the last line of {told:#?}");
+    let document = depot.json(2, arguments);
+    let error = document["error"].clone();
+    assert!(told.stderr.contains(error["message"].as_str().unwrap()), "{error:#} and {told:#?}");
+    assert!(error["help"].as_str().unwrap().contains(help), "{error:#}");
+    error
+}
+
+#[test]
+fn a_missing_setting_is_named_with_both_ways_of_setting_it() {
+    let depot = Program::new();
+    let help = "set APPLICATION_DATABASE_URL in the environment, or application_database_url in tenantry.toml";
+    let error = fails(&depot, &["list-tenants"], help);
+    assert!(error["message"].as_str().unwrap().contains("APPLICATION_DATABASE_URL is not set"), "{error:#}");
+}
+
+#[test]
+fn an_application_database_that_is_not_there_is_told_with_what_makes_it() {
+    let mut depot = Program::new();
+    depot.set("APPLICATION_DATABASE_URL", "sqlite:./nowhere.db");
+    let error = fails(&depot, &["list-tenants"], "`depot migrate up`");
+    assert!(!error["because"].as_array().unwrap().is_empty(), "{error:#}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_keeps_the_application_database_away_is_told_and_no_password() {
+    let cluster = Cluster::shared().unwrap();
+    let app = cluster.create_database("app").unwrap();
+    let password = &app.service.password;
+    let url = app.url_with(&app.service);
+    let wrong = cluster::Login { password: "wrong-3f9a".to_owned(), ..app.service.clone() };
+    let port = format!(":{}/", cluster.port());
+    let ways = [
+        (url.clone(), "`depot migrate up --app-db`"),
+        (app.url_with(&wrong), "pg_hba.conf"),
+        (url.replace(&format!("{port}{}", app.name), &format!("{port}nowhere")), "createdb"),
+        (url.replace(&port, ":1/"), "pg_isready"),
+    ];
+    for (url, help) in ways {
+        let mut depot = Program::new();
+        depot.set("APPLICATION_DATABASE_URL", &url);
+        depot.set("TENANTRY_ACQUIRE_TIMEOUT", "2s");
+        let error = fails(&depot, &["list-tenants"], help).to_string();
+        assert!(!error.contains(password.as_str()) && !error.contains("wrong-3f9a"), "{error}");
+    }
+}
+
+async fn an_id_that_does_not_fit_is_refused_with_the_argument_that_gives_one(world: World) {
+    let depot = Program::of(&world);
+    let arguments = ["create-tenant", "--name", "Acme", "--subdomain", "acme"];
+    fails(&depot, &arguments, "--tenant-id-in-data-source gives the id");
+    assert_eq!(depot.json(0, &["list-tenants"])["tenants"].as_array().unwrap().len(), 0, "nothing is left half-made");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn logins_of_a_data_source_are_asked_for_and_never_told() {
+    let world = World::postgres().await;
+    let mut depot = Program::of(&world);
+    let place = world.shared();
+    let arguments = [
+        "create-tenant",
+        "--name",
+        "Acme",
+        "--subdomain",
+        "acme",
+        "--tenant-id-in-data-source",
+        "7",
+        "--data-source",
+        place.url.as_str(),
+    ];
+    fails(&depot, &arguments, "export DATA_SOURCE_ANON_KEY='user:password'");
+    let logins = place.logins.unwrap();
+    let service = logins.service.password.expose_secret();
+    depot.set("DATA_SOURCE_ANON_KEY", &format!("{{\"user\": \"{}\", \"password\": 5}}", logins.restricted.user));
+    depot.set("DATA_SOURCE_SERVICE_KEY", &format!("{}:{service}", logins.service.user));
+    let refused = depot.exits(2, &arguments);
+    assert!(refused.stderr.contains("DATA_SOURCE_ANON_KEY: "), "{refused:#?}");
+    assert!(!refused.stderr.contains(service), "{refused:#?}");
+}
+
+/// Catches an error of the command line that a script would have to read as words.
+#[test]
+fn a_wrong_command_line_is_a_document_as_well() {
+    let depot = Program::new();
+    let told = depot.exits(2, &["migrate", "sideways"]);
+    assert!(told.stdout.is_empty() && told.stderr.contains("[possible values: up, down, status]"), "{told:#?}");
+    let document = depot.json(2, &["migrate", "sideways"]);
+    assert!(document["error"]["message"].as_str().unwrap().contains("invalid value 'sideways'"), "{document:#}");
+    assert!(document["error"]["help"].as_str().unwrap().contains("--help"), "{document:#}");
+}
