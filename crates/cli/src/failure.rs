@@ -1,7 +1,5 @@
 //! Why a command could not run, and what to do about it. What a command *finds* is not a failure: that is its answer.
 
-mod remedy;
-
 use std::{error::Error, io};
 
 use serde_json::json;
@@ -42,8 +40,8 @@ impl Failure {
     /// program.
     pub fn help(&self) -> Option<String> {
         match self {
-            Self::Settings(error) => remedy::of_settings(error),
-            Self::Tenantry(error) => remedy::of(error),
+            Self::Settings(error) => error.remedy(),
+            Self::Tenantry(error) => error.remedy(),
             Self::Argument { help, .. } => help.clone(),
             Self::Application(_) | Self::Output(_) | Self::Report(_) => None,
         }

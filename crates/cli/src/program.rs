@@ -87,7 +87,7 @@ fn tell(failure: &Failure, program: &str, json: bool) {
         lines.line(format!("  because: {cause}"));
     }
     if let Some(help) = help {
-        lines.marked(Mark::Good, "help", help);
+        lines.help(help);
     }
     let _ = writeln!(anstream::stderr().lock(), "{lines}");
 }

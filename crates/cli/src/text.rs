@@ -72,6 +72,11 @@ impl Text {
         self.push(&format!("{}: {}", mark.paint(word), printable(line.as_ref())));
     }
 
+    /// Adds a line that says what to do.
+    pub fn help(&mut self, line: impl AsRef<str>) {
+        self.marked(Mark::Good, "help", line);
+    }
+
     /// Adds a line that ends with a marked word: `acme: FAILED`.
     pub fn ending(&mut self, line: impl AsRef<str>, mark: Mark, word: &str) {
         self.push(&format!("{}{}", printable(line.as_ref()), mark.paint(word)));

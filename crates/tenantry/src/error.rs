@@ -1,5 +1,7 @@
 //! What can go wrong with the facade and its operations.
 
+mod remedy;
+
 use tenantry_connection::{DataSourceUrl, UrlError};
 use tenantry_data_source::RouteError;
 use uuid::Uuid;

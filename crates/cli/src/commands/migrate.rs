@@ -87,6 +87,9 @@ fn text(report: &MigrateReport) -> Text {
         if let Some(error) = &database.error {
             text.marked(Mark::Bad, "failed", format!("{}: {error}", database.database));
         }
+        if let Some(remedy) = &database.remedy {
+            text.help(remedy);
+        }
     }
     text
 }

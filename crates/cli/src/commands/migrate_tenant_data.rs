@@ -149,6 +149,9 @@ fn add_tenant(text: &mut Text, tenant: &TenantSplit) {
     if let Some(error) = tenant.error.as_ref().filter(|_| tenant.plan.is_none()) {
         text.line(error);
     }
+    if let Some(remedy) = &tenant.remedy {
+        text.help(remedy);
+    }
 }
 
 fn add_plan(text: &mut Text, plan: &Plan) {

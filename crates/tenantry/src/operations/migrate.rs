@@ -58,6 +58,8 @@ pub struct DatabaseMigrations {
     pub changed: Vec<String>,
     /// What went wrong, with its causes.
     pub error: Option<String>,
+    /// What to do about it, where the error does not say it.
+    pub remedy: Option<String>,
 }
 
 /// The migrations of all databases.
@@ -202,7 +204,7 @@ type Migrations = (Vec<String>, Vec<String>, Vec<String>);
 fn entry(database: DataSourceUrl, kind: DatabaseKind, done: Result<Migrations, Error>) -> DatabaseMigrations {
     match done {
         Ok((applied, pending, changed)) => {
-            DatabaseMigrations { database, kind, applied, pending, changed, error: None }
+            DatabaseMigrations { database, kind, applied, pending, changed, error: None, remedy: None }
         }
         Err(error) => DatabaseMigrations {
             database,
@@ -211,6 +213,7 @@ fn entry(database: DataSourceUrl, kind: DatabaseKind, done: Result<Migrations, E
             pending: Vec::new(),
             changed: Vec::new(),
             error: Some(with_causes(&error)),
+            remedy: error.remedy(),
         },
     }
 }

@@ -65,6 +65,8 @@ pub struct TenantSplit {
     pub purged: Option<u64>,
     /// What went wrong, with its causes.
     pub error: Option<String>,
+    /// What to do about it, where the error does not say it. What a transfer found is mended where it was found.
+    pub remedy: Option<String>,
 }
 
 /// What came of all tenants.
@@ -122,6 +124,7 @@ pub async fn split_tenants<M: MigratorTrait>(
             report: None,
             purged: None,
             error: None,
+            remedy: None,
         };
         if let Err(error) = run::<M>(tenantry, record, target, action, actor, progress, &mut entry).await {
             entry.record(error);
@@ -134,6 +137,9 @@ pub async fn split_tenants<M: MigratorTrait>(
 
 impl TenantSplit {
     fn record(&mut self, error: Error) {
+        if !matches!(error, Error::Transfer { .. }) {
+            self.remedy = error.remedy();
+        }
         if let Error::Transfer { source, .. } = &error {
             match source.as_ref() {
                 TransferError::Refused(plan) => {

@@ -59,6 +59,13 @@ async fn what_keeps_the_application_database_away_is_told_and_no_password() {
         depot.set("TENANTRY_ACQUIRE_TIMEOUT", "2s");
         let error = fails(&depot, &["list-tenants"], help).to_string();
         assert!(!error.contains(password.as_str()) && !error.contains("wrong-3f9a"), "{error}");
+        // A database that cannot be migrated is a finding of `migrate`; it is told what to do as well.
+        if help != "`depot migrate up --app-db`" {
+            let told = depot.exits(1, &["migrate", "status"]).stdout;
+            assert!(told.contains("\nhelp: ") && told.contains(help), "{told}");
+            let remedy = depot.json(1, &["migrate", "status"])["databases"][0]["remedy"].clone();
+            assert!(remedy.as_str().unwrap().contains(help), "{remedy:#}");
+        }
     }
 }
 

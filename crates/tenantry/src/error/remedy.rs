@@ -1,13 +1,12 @@
 //! What an operator can do about an error, by its kind: the last line of what a failed command prints. An error whose text
-//! says it already has none here. Commands stand in backticks, without the program's name.
+//! says it already has none here. Knows no command but by its name. Commands stand in backticks, without the program's name.
 
-use tenantry::{
-    Error,
-    app_db::Error as StoreError,
-    connection::{ConnectFailure, Error as ConnectionError},
-    data_source::RouteError,
-    settings::{Problem, SettingsError},
-};
+use tenantry_app_db::Error as StoreError;
+use tenantry_connection::{ConnectFailure, Error as ConnectionError};
+use tenantry_data_source::RouteError;
+
+use super::Error;
+use crate::settings::{Problem, SettingsError};
 
 /// Tables or columns are missing: on PostgreSQL by SQLSTATE, on SQLite its one code for statements that do not fit the schema.
 const SCHEMA_DIFFERS: [&str; 3] = ["42P01", "42703", "1"];
@@ -17,7 +16,22 @@ const MIGRATE_APP_DB: &str =
 const STATUS_APP_DB: &str = "`migrate status --app-db` shows what is pending in the application database";
 const MAKE_A_KEY: &str = "`openssl rand -hex 32` makes a key; keep it safe, because no sealed login opens without it";
 
-pub(super) fn of_settings(error: &SettingsError) -> Option<String> {
+impl SettingsError {
+    /// What an operator can do about it, where its text does not say it.
+    pub fn remedy(&self) -> Option<String> {
+        of_settings(self)
+    }
+}
+
+impl Error {
+    /// What an operator can do about it, where its text does not say it. Commands stand in backticks, without the program's
+    /// name: how it is called is the application's business.
+    pub fn remedy(&self) -> Option<String> {
+        of(self)
+    }
+}
+
+fn of_settings(error: &SettingsError) -> Option<String> {
     match error {
         SettingsError::File { .. } => {
             Some("TENANTRY_CONFIG names the file; it has to exist and to be readable by this user".to_owned())
@@ -33,7 +47,7 @@ pub(super) fn of_settings(error: &SettingsError) -> Option<String> {
     }
 }
 
-pub(super) fn of(error: &Error) -> Option<String> {
+fn of(error: &Error) -> Option<String> {
     let text = match error {
         Error::ApplicationDatabase { source } | Error::Database { source, .. } => return of_connection(source),
         Error::Store(error) => return of_store(error),
