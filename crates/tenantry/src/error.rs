@@ -41,6 +41,14 @@ pub enum Error {
         #[source]
         source: sea_orm::DbErr,
     },
+    /// Not every migration is applied everywhere. What was applied stays applied; mend the cause and run them again.
+    #[error("the schema of {database} is not up to date: {reason}")]
+    NotMigrated {
+        /// The first database of which this is so.
+        database: DataSourceUrl,
+        /// The failure with its causes, or what is pending.
+        reason: String,
+    },
     /// The tenant data migrator refused its settings.
     #[error("the tenant data schema of {database} cannot be prepared")]
     Prepare {

@@ -22,7 +22,8 @@ pub mod settings;
 
 use std::sync::Arc;
 
-use tenantry_app_db::AppDb;
+use sea_orm_migration::MigratorTrait;
+use tenantry_app_db::{AppDb, entities::tenants};
 use tenantry_connection::{Actor, Pool, PoolOptions};
 use tenantry_data_source::{DataSourceManager, ManagerOptions, RouteError, TenantColumn, TenantDb};
 use tenantry_realm::AppEntity;
@@ -113,6 +114,28 @@ impl Tenantry {
     /// As [`TenantryBuilder::build`].
     pub fn connect(settings: Settings) -> Result<Self, Error> {
         Self::builder(settings).build()
+    }
+
+    /// Migrates the application database and every data source with the application's own tenant data migrator `M`, for a
+    /// program that does so when it starts. [`operations::migrate`] tells more, and goes back.
+    ///
+    /// # Errors
+    /// [`Error::NotMigrated`] with the first database that failed; the others were migrated all the same.
+    pub async fn migrate<M: MigratorTrait>(&self) -> Result<(), Error> {
+        let everything = operations::MigrateScope { app_db: true, data_sources: true };
+        operations::migrate::<M>(self, everything, operations::Direction::Up).await?.into_complete().map(drop)
+    }
+
+    /// Creates a tenant in one step that leaves nothing half-made: see [`operations::create_tenant`], which also takes who
+    /// acts.
+    ///
+    /// # Errors
+    /// Every [`Error`] leaves no tenant.
+    pub async fn create_tenant<M: MigratorTrait>(
+        &self,
+        request: operations::NewTenantRequest,
+    ) -> Result<tenants::Model, Error> {
+        operations::create_tenant::<M>(self, request, &Actor::default()).await
     }
 
     /// A restricted handle on the tenant's rows: what a request gets.

@@ -13,7 +13,13 @@ pub mod reference;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::HashMap, ffi::OsString, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    ffi::OsString,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use secrecy::{ExposeSecret, SecretString};
 use tenantry_connection::{DataSourceUrl, Engine, UrlError};
@@ -148,6 +154,19 @@ impl Settings {
             tenant_key_type: TenantKeyType::Uuid,
             isolation_exceptions: Vec::new(),
         }
+    }
+
+    /// Settings without a server: the application database and a file for each tenant, all in one folder. For development, for
+    /// tests, and for an application on one machine.
+    ///
+    /// # Errors
+    /// [`UrlError`] when the folder's path is not UTF-8 or has a `?` or `#` in it.
+    pub fn embedded(folder: &Path) -> Result<Self, UrlError> {
+        let folder = folder.to_str().ok_or(UrlError::SqlitePath("its path is not UTF-8"))?;
+        let url = DataSourceUrl::parse(&format!("sqlite:{folder}/application.db"))?;
+        let template = UrlTemplate::parse(&format!("sqlite:{folder}/tenants/{TENANT_PLACE}.db"))?;
+        let default_data_source = Some(DefaultDataSource { url: template, logins: None, region: None });
+        Ok(Self { default_data_source, ..Self::new(ApplicationDatabase { url, login: None }) })
     }
 
     /// Reads the environment of this process and the settings file, where there is one.

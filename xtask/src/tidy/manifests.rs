@@ -35,6 +35,8 @@ const ALLOWED: [(&str, &[&str]); 16] = [
     ),
     // Reads arguments and shows reports: the facade is all it knows.
     ("tenantry-cli", &["tenantry"]),
+    // An application: what it needs is in the facade, or the facade is wrong.
+    ("bookings", &["tenantry", "tenantry-cli"]),
     (TEST_SUPPORT, &["tenantry-migrations"]),
     // An application and its measurements: it has what an application has, and a server.
     ("tenantry-bench", &["tenantry", TEST_SUPPORT]),

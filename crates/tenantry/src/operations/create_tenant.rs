@@ -33,6 +33,19 @@ pub struct NewTenantRequest {
     pub data_source: Option<(DataSourceUrl, Option<Logins>)>,
 }
 
+impl NewTenantRequest {
+    /// A tenant of the first plan, on the default data source, under its own id.
+    pub fn new(name: impl Into<String>, subdomain: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            subdomain: subdomain.into(),
+            plan: Plan::Starter,
+            tenant_id_in_data_source: None,
+            data_source: None,
+        }
+    }
+}
+
 /// The two logins of a PostgreSQL data source.
 #[derive(Debug, Clone)]
 pub struct Logins {

@@ -79,6 +79,19 @@ impl MigrateReport {
     pub fn is_complete(&self) -> bool {
         self.passed() && self.databases.iter().all(|database| database.pending.is_empty())
     }
+
+    /// Turns a report in which something failed or is pending into an error, for callers that only want to go on.
+    ///
+    /// # Errors
+    /// [`Error::NotMigrated`] with the first such database.
+    pub fn into_complete(self) -> Result<Self, Error> {
+        let Some(wrong) = self.databases.iter().find(|one| one.error.is_some() || !one.pending.is_empty()) else {
+            return Ok(self);
+        };
+        let pending = || format!("{} pending", wrong.pending.join(", "));
+        let reason = wrong.error.clone().unwrap_or_else(pending);
+        Err(Error::NotMigrated { database: wrong.database.clone(), reason })
+    }
 }
 
 /// Migrates the databases in scope with the application's own tenant data migrator `M`. The application database goes first,
