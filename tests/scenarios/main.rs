@@ -1,6 +1,7 @@
 //! Scenarios over several crates, against real servers and real files; a module per subject.
 #![expect(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
 
+mod adoption;
 mod app_db;
 mod attacks;
 mod compile_fail;

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use sea_orm::{
-    ColumnTrait, Condition, IdenStatic, Iterable, PrimaryKeyToColumn, Value,
+    ColumnTrait, Condition, IdenStatic, Iterable, ModelTrait, PrimaryKeyToColumn, Value,
     sea_query::{QueryBuilder, SqliteQueryBuilder},
 };
 use tenantry_realm::TenantEntity;
@@ -17,6 +17,11 @@ use crate::Error;
 pub struct IdValue(Vec<Value>);
 
 impl IdValue {
+    /// The id of a row.
+    pub fn of<E: TenantEntity>(row: &E::Model) -> Self {
+        Self(id_columns::<E>().into_iter().map(|column| row.get(column)).collect())
+    }
+
     /// The values, in the key's order.
     pub fn values(&self) -> &[Value] {
         &self.0

@@ -44,6 +44,13 @@ impl NewTenantRequest {
             data_source: None,
         }
     }
+
+    /// Under this id in its data source: needed where the tenant column is a bigint.
+    #[must_use]
+    pub fn known_in_data_source_as(mut self, id: impl ToString) -> Self {
+        self.tenant_id_in_data_source = Some(id.to_string());
+        self
+    }
 }
 
 /// The two logins of a PostgreSQL data source.

@@ -17,7 +17,7 @@ const fn step(name: &'static str, commands: fn(&Workspace) -> Result<Vec<Command
     Step { name, commands, counts_tests: false }
 }
 
-pub(super) const STEPS: [Step; 11] = [
+pub(super) const STEPS: [Step; 12] = [
     step("format", |workspace| Ok(vec![cargo(workspace, &["fmt", "--all", "--check"])])),
     step("lints", |workspace| {
         Ok(vec![cargo(workspace, &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])])
@@ -36,6 +36,7 @@ pub(super) const STEPS: [Step; 11] = [
     step("tidy", |workspace| Ok(vec![xtask(workspace, &["tidy"])])),
     step("pages", |workspace| Ok(vec![xtask(workspace, &["generate-docs", "--check"])])),
     step("demo", |workspace| Ok(vec![xtask(workspace, &["demo"])])),
+    step("example", |workspace| Ok(vec![cargo(workspace, &["run", "--quiet", "--package", "bookings"])])),
     step("servers", |workspace| Ok(vec![xtask(workspace, &["demo", "--postgres"])])),
     step("operators", operators::script),
     step("documents", documents::scripts),
