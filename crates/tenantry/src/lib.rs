@@ -18,6 +18,7 @@
 
 mod error;
 pub mod operations;
+pub mod prelude;
 pub mod settings;
 
 use std::sync::Arc;

@@ -1,8 +1,6 @@
 //! Two organisations on two data sources, and the rooms of each.
 use bookings::{BookingsMigrator, entities::rooms};
-use sea_orm::ActiveValue::Set;
-use tenantry::repository::{Query, RepositoryExt};
-use tenantry::{Tenantry, operations::NewTenantRequest, settings::Settings};
+use tenantry::prelude::*;
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {

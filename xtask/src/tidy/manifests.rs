@@ -83,7 +83,7 @@ fn edges(packages: &[Package]) -> Vec<Finding> {
         }
     }
     for (name, _) in ALLOWED {
-        if packages.iter().all(|package| package.name != name) {
+        if packages.iter().all(|package| package.name != *name) {
             findings.push(Finding::in_file(
                 "Cargo.toml",
                 format!("tidy's list of edges names {name}, which is no package"),
