@@ -151,20 +151,21 @@ impl<E: TenantEntity> Query<E> {
         complete
     }
 
-    /// Everything behind the cursor but the limit, in complete order.
+    /// Everything behind the cursor but the limit, in complete order: the rows of the first statement, then those of the second,
+    /// if there is one.
     pub(crate) fn behind<H: TenantHandle>(
         &self,
         cursor: Option<&Cursor>,
         handle: &H,
-    ) -> Result<ScopedSelect<E>, Error> {
+    ) -> Result<Vec<ScopedSelect<E>>, Error> {
         let order = self.complete_order();
         check_pageable::<E>(&order)?;
         let invalid = |problem| Error::InvalidCursor { entity: E::default().table_name().to_owned(), problem };
-        let mut select = self.narrowed(handle)?;
-        if let Some(cursor) = cursor {
-            select = select.filter(keyset::behind(&keys::<E>(&order, cursor).map_err(invalid)?));
-        }
-        Ok(order.into_iter().fold(select, |select, (column, order)| select.order_by(column, order)))
+        let narrowed = self.narrowed(handle)?;
+        let ordered = order.iter().fold(narrowed, |select, (column, order)| select.order_by(*column, order.clone()));
+        let Some(cursor) = cursor else { return Ok(vec![ordered]) };
+        let behind = keyset::behind(&keys::<E>(&order, cursor).map_err(invalid)?);
+        Ok(behind.into_iter().map(|condition| ordered.clone().filter(condition)).collect())
     }
 
     /// Whether the cursor is one of this query's.

@@ -119,8 +119,12 @@ impl<'h, E: TenantEntity, H: TenantHandle> Repository<'h, E, H> {
     /// the direction of its last column, so that it is complete.
     ///
     /// Pages are stable under writes: among the rows that are there all the time, and keep their values in the order's columns,
-    /// none is skipped and none comes twice, whatever is inserted and deleted between two pages. A row that is moved is found
-    /// where it is when its page is read. One statement, without a count: a page costs the same wherever it is.
+    /// none is skipped and none comes twice, whatever is inserted and deleted meanwhile. A row that is moved is found where it is
+    /// when its page is read.
+    ///
+    /// Nothing is counted. With an index over the tenant column and the order's columns, in their directions and with
+    /// `NULLS LAST` where a column can be null, a page costs the same wherever it is. It is one statement; where the first column
+    /// can be null, a page that reaches the nulls is two.
     ///
     /// The conditions may differ from page to page; the order may not. A cursor is no authority: the rows are this tenant's,
     /// whosever the cursor was.
@@ -136,10 +140,15 @@ impl<'h, E: TenantEntity, H: TenantHandle> Repository<'h, E, H> {
         if limit == 0 || limit > MAX_PAGE_LIMIT {
             return Err(Error::InvalidLimit { limit, max: MAX_PAGE_LIMIT });
         }
-        // One more than the page has tells whether it is the last.
-        let select = query.behind(cursor, self.handle)?.limit(limit + 1);
-        let mut items = select.all(self.handle).await?;
         let Ok(most) = usize::try_from(limit) else { return Err(Error::InvalidLimit { limit, max: MAX_PAGE_LIMIT }) };
+        let mut items = Vec::new();
+        for select in query.behind(cursor, self.handle)? {
+            // One more than the page has tells whether it is the last.
+            items.extend(select.limit(limit + 1 - items.len() as u64).all(self.handle).await?);
+            if items.len() > most {
+                break;
+            }
+        }
         let more = items.len() > most;
         items.truncate(most);
         let last = items.last().filter(|_| more);

@@ -6,7 +6,7 @@ use chrono::{DateTime, Duration, NaiveDate, NaiveTime, Utc};
 use rust_decimal::Decimal;
 use sea_orm::ActiveValue::Set;
 use sea_orm::{ColumnTrait, Order};
-use tenantry_data_source::{TenantDb, TenantHandle};
+use tenantry_data_source::{TenantDb, TenantHandle, TenantTransaction};
 use tenantry_entities::{accounts, contacts, events, locations};
 use tenantry_realm::TenantEntity;
 use tenantry_repository::{Cursor, CursorProblem, Error, MAX_PAGE_LIMIT, Query, RepositoryExt};
@@ -267,4 +267,62 @@ async fn a_page_that_cannot_be_is_refused(world: World) {
     let by_json = Query::new().order_by(accounts::Column::BillingAddress, Order::Asc);
     let refused = accounts.page_after(&by_json, None, 1).await.unwrap_err();
     assert!(matches!(refused, Error::UnpageableOrder { ref column, .. } if column == "billing_address"), "{refused}");
+}
+
+/// Catches a condition that makes the server read everything before the page again, which no wrong row would show: with an index
+/// for the order a page in the middle, and one among the nulls, reads about as many rows as it has. Row-level security is on.
+#[tokio::test(flavor = "multi_thread")]
+async fn with_an_index_a_page_reads_little_more_than_itself() {
+    use accounts::Column::{CreatedAt, EmployeeCount, Name};
+    let world = World::postgres().await;
+    let start: DateTime<Utc> = "2024-01-01T00:00:00Z".parse().unwrap();
+    let model = |number: i64| accounts::ActiveModel {
+        name: Set(format!("{number:06}")),
+        employee_count: Set(i32::try_from(number).ok().filter(|number| number % 2 == 0)),
+        created_at: Set(Some((start + Duration::seconds(number)).into())),
+        ..Default::default()
+    };
+    world.one.repository::<accounts::Entity>().bulk_create((0..4_000).map(model)).await.unwrap();
+    world.two.repository::<accounts::Entity>().bulk_create((0..4_000).map(model)).await.unwrap();
+    for columns in [
+        "name, id",
+        "created_at, id",
+        "employee_count DESC NULLS LAST, id DESC NULLS LAST",
+        "employee_count DESC NULLS LAST, name, id",
+    ] {
+        world.sql(&format!("CREATE INDEX ON accounts (tenant_id, {columns})")).await;
+    }
+    world.sql("ANALYZE accounts").await;
+    let by = |columns: &[(accounts::Column, Order)]| {
+        columns.iter().fold(Query::new(), |query, (column, order)| query.order_by(*column, order.clone()))
+    };
+    for order in [
+        by(&[(Name, Order::Asc)]),
+        by(&[(CreatedAt, Order::Asc)]),
+        by(&[(EmployeeCount, Order::Desc)]),
+        by(&[(EmployeeCount, Order::Desc), (Name, Order::Asc)]),
+    ] {
+        // The middle, and behind it, where an order has nulls, those.
+        let mut cursor = None;
+        for _ in 0..3 {
+            let accounts = world.one.repository::<accounts::Entity>();
+            cursor = accounts.page_after(&order, cursor.as_ref(), MAX_PAGE_LIMIT).await.unwrap().next;
+            let transaction = world.one.begin().await.unwrap();
+            let before = rows_read(&transaction).await;
+            let page = transaction.repository().page_after(&order, cursor.as_ref(), 10).await.unwrap();
+            let read = rows_read(&transaction).await - before;
+            assert_eq!(page.items.len(), 10);
+            let last = page.items.last().unwrap();
+            assert!((10..100).contains(&read), "{read} rows were read for the page that ends with {}", last.name);
+            transaction.rollback().await.unwrap();
+        }
+    }
+}
+
+/// What this session has read of the accounts, found or not; it counts on from what was read before on the same connection.
+async fn rows_read(transaction: &TenantTransaction) -> i64 {
+    let sql = "SELECT coalesce(seq_tup_read, 0) + coalesce(idx_tup_fetch, 0) AS rows \
+               FROM pg_stat_xact_user_tables WHERE relname = 'accounts'";
+    let rows = transaction.query_raw_sql_outside_the_tenant_guard(sql, []).await.unwrap();
+    rows[0].try_get("", "rows").unwrap()
 }
