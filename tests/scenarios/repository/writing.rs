@@ -195,13 +195,18 @@ async fn a_value_without_a_rust_form_is_an_error_that_names_its_column() {
     let accounts = world.one.repository::<accounts::Entity>();
     let created = accounts.create(account("endless")).await.unwrap();
     world.sql(&format!("UPDATE accounts SET created_at = 'infinity' WHERE id = '{}'", created.id)).await;
-    for error in [
-        accounts.find_by_id(created.id).await.unwrap_err(),
-        accounts.update(created.id, account("x")).await.unwrap_err(),
-    ] {
+    let read = accounts.find_by_id(created.id).await.unwrap_err();
+    let written = accounts.update(created.id, account("x")).await.unwrap_err();
+    for (error, of_reading) in [(read, true), (written, false)] {
+        // What was written and cannot be read back is told apart from what could not be read.
+        let source = match &error {
+            Error::DataSource(source) if of_reading => source,
+            Error::ReadBack { source, .. } if !of_reading => source,
+            other => panic!("{other:?}"),
+        };
         assert!(
-            matches!(&error, Error::DataSource(DataSourceError::Connection(
-                tenantry_connection::Error::Unrepresentable { column, .. })) if column == "created_at"),
+            matches!(source, DataSourceError::Connection(tenantry_connection::Error::Unrepresentable { column, .. })
+                if column == "created_at"),
             "{error:?}"
         );
     }
