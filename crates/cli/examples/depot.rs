@@ -1,5 +1,5 @@
 //! The program of an application that is not the reference one: a depot, whose tenants store goods. Its tenant column is called
-//! `owner_id` and is a bigint; it has a table and commands of its own. The scenarios run it as a process.
+//! `owner_id` and is a bigint; it has tables in both kinds of database and commands of its own. The scenarios run it as a process.
 //!
 //! ```text
 //! depot migrate up
@@ -12,12 +12,12 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
 use sea_orm::ActiveValue::Set;
-use sea_orm_migration::{MigrationTrait, schema::text};
+use sea_orm_migration::{prelude::*, schema::text};
 use tenantry::{
-    Error,
+    Error, Tenantry,
     data_source::TenantDb,
     migrations::{Migrator, TenantSchema, TenantTable, create_tables},
-    operations::find_tenant,
+    operations::{Direction, MigrateReport, MigrateScope, find_tenant, migrate_with_own_tables},
     realm::TenantKeyType,
     repository::{Query, RepositoryExt},
     settings::{Settings, SettingsError},
@@ -47,6 +47,48 @@ mod goods {
 
 tenantry::tenant_entity!(goods => OwnerId);
 
+mod halls {
+    //! Where the depot is: no tenant's business, and so in the application database.
+    use sea_orm::entity::prelude::*;
+
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+    #[sea_orm(table_name = "halls")]
+    pub(crate) struct Model {
+        #[sea_orm(primary_key, auto_increment = false, column_type = "Text")]
+        pub(crate) name: String,
+    }
+
+    #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+    pub(crate) enum Relation {}
+
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
+tenantry::app_entity!(halls);
+
+#[derive(DeriveMigrationName)]
+struct Halls;
+
+#[async_trait::async_trait]
+impl MigrationTrait for Halls {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        manager.create_table(Table::create().table("halls").col(text("name").primary_key()).to_owned()).await
+    }
+
+    async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        manager.drop_table(Table::drop().table("halls").to_owned()).await
+    }
+}
+
+/// The depot's own tables in the application database.
+struct DepotTables;
+
+impl MigratorTrait for DepotTables {
+    fn migrations() -> Vec<Box<dyn MigrationTrait>> {
+        vec![Box::new(Halls)]
+    }
+}
+
 struct Depot;
 
 impl TenantSchema for Depot {
@@ -68,6 +110,14 @@ impl Application for Depot {
         Ok(settings)
     }
 
+    fn tenantry(settings: Settings) -> Result<Tenantry, Error> {
+        Tenantry::builder(settings).admit::<halls::Entity>().build()
+    }
+
+    async fn migrate(tenantry: &Tenantry, scope: MigrateScope, direction: Direction) -> Result<MigrateReport, Error> {
+        migrate_with_own_tables::<Self::TenantData, DepotTables>(tenantry, scope, direction).await
+    }
+
     fn command() -> clap::Command {
         Cli::command()
     }
@@ -84,6 +134,11 @@ enum Cli {
         /// The tenant, by id or subdomain
         #[arg(long)]
         tenant: String,
+    },
+    /// Opens a hall
+    Open {
+        /// Its name
+        name: String,
     },
     /// Takes something in
     Receive {
@@ -102,6 +157,7 @@ async fn main() -> ExitCode {
     match cli {
         Cli::Operators(command) => command.execute().await,
         Cli::Stock { tenant } => tenantry_cli::exit::<Depot>(stock(&tenant).await, false),
+        Cli::Open { name } => tenantry_cli::exit::<Depot>(open(name).await, false),
         Cli::Receive { tenant, name } => tenantry_cli::exit::<Depot>(receive(&tenant, name).await, false),
     }
 }
@@ -112,6 +168,19 @@ async fn stock(tenant: &str) -> Result<Outcome, Failure> {
         let mut text = Text::new();
         text.line(format!("{count} goods"));
         answer::<Depot, _>(&count, false, |_| text)
+    })
+    .await
+}
+
+async fn open(name: String) -> Result<Outcome, Failure> {
+    with_tenantry::<Depot, _, _>(async |tenantry| {
+        let hall = halls::ActiveModel { name: Set(name) };
+        tenantry.app_db().insert(&Depot::actor("open"), hall).await.map_err(Error::from)?;
+        let count = tenantry.app_db().find::<halls::Entity>().count().await.map_err(Error::from)?;
+        let mut text = Text::new();
+        text.line(format!("{count} halls"));
+        answer::<Depot, _>(&count, false, |_| text)?;
+        Ok(Outcome::Done)
     })
     .await
 }

@@ -5,6 +5,7 @@ use sea_orm_migration::MigratorTrait;
 use tenantry::{
     Error, Tenantry,
     connection::Actor,
+    operations::{self, Direction, MigrateReport, MigrateScope},
     settings::{Settings, SettingsError},
 };
 
@@ -40,6 +41,19 @@ pub trait Application: Sized + Send + Sync + 'static {
     /// As [`Tenantry::connect`]; a command ends with it, and exit status 2.
     fn tenantry(settings: Settings) -> Result<Tenantry, Error> {
         Tenantry::connect(settings)
+    }
+
+    /// Migrates the databases. An application with tables of its own in the application database overrides it with
+    /// [`operations::migrate_with_own_tables`] and their migrator.
+    ///
+    /// # Errors
+    /// As [`operations::migrate`]; a command ends with it, and exit status 2.
+    fn migrate(
+        tenantry: &Tenantry,
+        scope: MigrateScope,
+        direction: Direction,
+    ) -> impl Future<Output = Result<MigrateReport, Error>> + Send {
+        operations::migrate::<Self::TenantData>(tenantry, scope, direction)
     }
 
     /// The whole command line, for completions. To be overridden where [`Command`](crate::Command) stands beside commands of

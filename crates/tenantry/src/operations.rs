@@ -23,7 +23,9 @@ pub use isolation::{
     CheckedFinding, DataSourceIsolation, IsolationCheck, IsolationScope, IsolationVerdict, check_isolation,
 };
 pub use list_tenants::{ListedTenant, TenantList, list_tenants};
-pub use migrate::{DatabaseKind, DatabaseMigrations, Direction, MigrateReport, MigrateScope, migrate};
+pub use migrate::{
+    DatabaseKind, DatabaseMigrations, Direction, MigrateReport, MigrateScope, migrate, migrate_with_own_tables,
+};
 pub use routing::{ConnectionReport, RoutingReport, test_data_sources, test_routing};
 pub use seal_keys::{SealAction, SealMode, SealReport, SealedKey, seal_keys};
 pub use split::{SplitAction, SplitReport, SplitTarget, TenantSplit, split_tenants};

@@ -72,7 +72,7 @@ fn row(tenant: &ListedTenant) -> [Cell; 7] {
     };
     [
         Cell::from(tenant.subdomain.as_str()),
-        Cell::from(tenant.id.to_string()),
+        Cell::from(tenant.tenant.to_string()),
         Cell::from(tenant.name.as_str()),
         status,
         Cell::from(tenant.plan),

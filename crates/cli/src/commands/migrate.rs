@@ -1,7 +1,7 @@
 //! `migrate`: the schema of the application database and of every data source, each once.
 
 use clap::ValueEnum;
-use tenantry::operations::{self, DatabaseKind, Direction, MigrateReport, MigrateScope};
+use tenantry::operations::{DatabaseKind, Direction, MigrateReport, MigrateScope};
 
 use super::Format;
 use crate::{
@@ -51,7 +51,7 @@ pub(crate) async fn run<A: Application>(args: Args) -> Result<Outcome, Failure> 
         Way::Status => Direction::Status,
     };
     with_tenantry::<A, _, _>(async |tenantry| {
-        let report = operations::migrate::<A::TenantData>(tenantry, scope, direction).await?;
+        let report = A::migrate(tenantry, scope, direction).await?;
         answer::<A, _>(&report, args.format.json, text)?;
         let expects_complete = args.direction != Way::Down;
         Ok(Outcome::of(report.passed() && (!expects_complete || report.is_complete())))

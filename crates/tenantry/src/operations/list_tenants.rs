@@ -10,7 +10,7 @@ use crate::{Error, Tenantry};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ListedTenant {
     /// Its id.
-    pub id: Uuid,
+    pub tenant: Uuid,
     /// The name people read.
     pub name: String,
     /// Its subdomain.
@@ -53,7 +53,7 @@ pub async fn list_tenants(tenantry: &Tenantry) -> Result<TenantList, Error> {
         .map(|tenant| {
             let url = tenant.data_source_url.as_deref().map(DataSourceUrl::parse);
             ListedTenant {
-                id: tenant.id,
+                tenant: tenant.id,
                 name: tenant.name,
                 subdomain: tenant.subdomain,
                 domain: tenant.domain,

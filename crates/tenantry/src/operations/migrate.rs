@@ -1,7 +1,7 @@
 //! `migrate`: the schema of the application database and of every data source, each once.
 
 use sea_orm::{ConnectionTrait, DatabaseConnection, DbErr};
-use sea_orm_migration::{Migration, MigrationStatus, MigratorTrait};
+use sea_orm_migration::{Migration, MigrationStatus, MigrationTrait, MigratorTrait};
 use serde::Serialize;
 use tenantry_connection::{DataSourceUrl, Engine, Pool};
 use tenantry_credential::Login;
@@ -105,9 +105,23 @@ pub async fn migrate<M: MigratorTrait>(
     scope: MigrateScope,
     direction: Direction,
 ) -> Result<MigrateReport, Error> {
+    migrate_with_own_tables::<M, NoTables>(tenantry, scope, direction).await
+}
+
+/// As [`migrate`], for an application that has tables of its own in the application database: their migrator `A` goes after
+/// Tenantry's, under the same lock, and is taken back before it. It has its own history, and what a failed one of its
+/// migrations leaves behind is its own business.
+///
+/// # Errors
+/// As [`migrate`].
+pub async fn migrate_with_own_tables<M: MigratorTrait, A: MigratorTrait>(
+    tenantry: &Tenantry,
+    scope: MigrateScope,
+    direction: Direction,
+) -> Result<MigrateReport, Error> {
     let mut databases = Vec::new();
     if scope.app_db {
-        let entry = migrate_app_db(tenantry, direction).await;
+        let entry = migrate_app_db::<A>(tenantry, direction).await;
         // One that was never migrated does not name the others yet, and asking for its status does not change that.
         let unreadable = entry.error.is_some() || (direction == Direction::Status && entry.applied.is_empty());
         databases.push(entry);
@@ -168,14 +182,14 @@ pub(crate) async fn sources(tenantry: &Tenantry) -> Result<Vec<DataSourceInUse>,
     Ok(sources)
 }
 
-async fn migrate_app_db(tenantry: &Tenantry, direction: Direction) -> DatabaseMigrations {
+async fn migrate_app_db<A: MigratorTrait>(tenantry: &Tenantry, direction: Direction) -> DatabaseMigrations {
     let application = &tenantry.settings().application_database;
     let database = application.url.clone();
     let done = async {
         let pool = operation_pool(tenantry, &database, application.login.as_ref(), direction == Direction::Up)?;
         let connection = connect(&pool, application.login.as_ref()).await?;
         let done = match lock(&connection).await {
-            Ok(()) => run::<AppDbMigrator>(&connection, direction).await,
+            Ok(()) => run_app_db::<A>(&connection, direction).await,
             Err(failure) => Err(failure),
         };
         let _ = connection.close().await;
@@ -246,6 +260,42 @@ async fn lock(connection: &DatabaseConnection) -> Result<(), Failure> {
             .map_err(Failure::Migration)?;
     }
     Ok(())
+}
+
+/// Tenantry's tables, and the application's own on top of them.
+async fn run_app_db<A: MigratorTrait>(
+    connection: &DatabaseConnection,
+    direction: Direction,
+) -> Result<Migrations, Failure> {
+    if A::migrations().is_empty() {
+        return run::<AppDbMigrator>(connection, direction).await;
+    }
+    let (ours, own) = match direction {
+        Direction::Up | Direction::Status => {
+            let ours = run::<AppDbMigrator>(connection, direction).await?;
+            (ours, run::<A>(connection, direction).await?)
+        }
+        Direction::Down(steps) => {
+            let own = run::<A>(connection, direction).await?;
+            let taken_back = u32::try_from(own.2.len()).unwrap_or(u32::MAX);
+            let rest = match steps.saturating_sub(taken_back) {
+                0 => Direction::Status,
+                rest => Direction::Down(rest),
+            };
+            (run::<AppDbMigrator>(connection, rest).await?, own)
+        }
+    };
+    let both = |ours: Vec<String>, own: Vec<String>| ours.into_iter().chain(own).collect();
+    Ok((both(ours.0, own.0), both(ours.1, own.1), both(ours.2, own.2)))
+}
+
+/// What an application has that has no table of its own in the application database.
+struct NoTables;
+
+impl MigratorTrait for NoTables {
+    fn migrations() -> Vec<Box<dyn MigrationTrait>> {
+        Vec::new()
+    }
 }
 
 async fn run<M: MigratorTrait>(connection: &DatabaseConnection, direction: Direction) -> Result<Migrations, Failure> {

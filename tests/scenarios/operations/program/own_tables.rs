@@ -15,7 +15,17 @@ on_both_engines!(every_command_works_on_tables_of_the_applications_own, a_tenant
 /// Catches a command that knows the reference schema, a report that no script can read, and one that tells a login.
 async fn every_command_works_on_tables_of_the_applications_own(world: World) {
     let depot = Program::of(&world);
-    depot.exits(0, &["migrate", "up"]);
+    // Tenantry's tables were there; the depot's own in the application database were not.
+    let before = depot.json(1, &["migrate", "status", "--app-db"]);
+    assert_eq!(before["databases"][0]["pending"], json!(["depot"]), "{before:#}");
+    let up = depot.json(0, &["migrate", "up"]);
+    assert_eq!(up["databases"][0]["changed"], json!(["depot"]), "{up:#}");
+    assert_eq!(depot.exits(0, &["open", "north"]).stdout, "1 halls\n");
+    let down = depot.json(0, &["migrate", "down", "--app-db"]);
+    assert_eq!(down["databases"][0]["changed"], json!(["depot"]), "its own go first: {down:#}");
+    depot.exits(2, &["open", "south"]);
+    depot.exits(0, &["migrate", "up", "--app-db"]);
+    assert_eq!(depot.exits(0, &["open", "south"]).stdout, "1 halls\n");
     let new = |subdomain, id| {
         let arguments =
             ["create-tenant", "--name", "A Ltd", "--subdomain", subdomain, "--tenant-id-in-data-source", id];
