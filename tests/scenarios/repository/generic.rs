@@ -5,10 +5,11 @@ use sea_orm::ActiveValue::Set;
 use sea_orm::{ColumnTrait, Order};
 use sea_orm_migration::MigrationTrait;
 use sea_orm_migration::schema::{big_integer_null, text};
+use serde_json::json;
 use tenantry_data_source::{Error as DataSourceError, TenantHandle};
 use tenantry_migrations::{Migrator, TenantSchema, TenantTable, create_tables};
 use tenantry_realm::{TenantKey, TenantKeyType};
-use tenantry_repository::{Error, Query, RepositoryExt, SearchOptions};
+use tenantry_repository::{Error, Exposed, Query, RepositoryExt, SearchOptions};
 
 use tenantry_test_support::cluster::Cluster;
 
@@ -69,6 +70,16 @@ async fn numbered_tenants_are_kept_apart_alike(world: World) {
     let page = two.paginate(&by_seats, 1, 2).await.unwrap();
     assert_eq!(page.items.iter().map(|room| &*room.name).collect::<Vec<_>>(), ["c", "b"]);
     assert_eq!(page.total, 3);
+    let exposed = Exposed::<rooms::Entity>::new();
+    let list = exposed.list(&json!({"filter": {"seats": {"ne": 7}}, "order": "seats", "limit": 2})).unwrap();
+    let first = two.page_after(&list.query, None, list.limit).await.unwrap();
+    let rest = two.page_after(&list.query, first.next.as_ref(), list.limit).await.unwrap();
+    let shown: Vec<_> = first.items.iter().chain(&rest.items).map(|room| exposed.render(room)).collect();
+    assert_eq!(shown.iter().map(|room| &room["name"]).collect::<Vec<_>>(), ["c", "b", "Ihrer"]);
+    assert_eq!((shown[0].get("org_id"), rest.next), (None, None));
+    assert!(
+        exposed.filter(&json!({"org_id": 7})).is_err() && exposed.new_row(&json!({"name": "a", "org_id": 8})).is_err()
+    );
     let found = one.search(SearchOptions::contains("SAA", [rooms::Column::Name])).await.unwrap();
     assert_eq!(found, std::slice::from_ref(&created));
     assert_eq!(one.bulk_update_where(rooms::Column::Id.eq(created.id), room("neu", None)).await.unwrap(), 1);

@@ -123,6 +123,16 @@ async fn every_comparison_is_one_that_the_engine_has(world: World) {
     let ids: Vec<_> = (0..10_000_u128).map(|number| json!(Uuid::from_u128(number))).collect();
     let filter = wide.filter(&json!({"id": {"not_in": ids}})).unwrap();
     assert_eq!(repository.count(&Query::new().matching(filter)).await.unwrap(), 1);
+    // Letters that have many forms make the longest patterns.
+    for letter in ["k", "ι", "σ", "%", "[", "\\"] {
+        let text = letter.repeat(1_000);
+        let searches =
+            |number: usize| json!({"or": vec![json!({"name": {"contains": text, "starts_with": text}}); number]});
+        for (json, found) in [(searches(25), 0), (json!({"not": searches(25)}), 1)] {
+            let filter = exposed.filter(&json).unwrap();
+            assert_eq!(repository.count(&Query::new().matching(filter)).await.unwrap(), found, "{letter}");
+        }
+    }
     for several in ["and", "or"] {
         let conditions: Vec<_> = (0..500).map(|number| json!({"employee_count": {"ne": number}})).collect();
         let filter = wide.filter(&json!({several: conditions})).unwrap();
