@@ -5,7 +5,7 @@ use secrecy::ExposeSecret;
 use tenantry_test_support::cluster::{self, Cluster};
 
 use super::Program;
-use crate::world::{World, on_both_engines};
+use crate::world::{KEYS, World, on_both_engines};
 
 on_both_engines!(an_id_that_does_not_fit_is_refused_with_the_argument_that_gives_one);
 
@@ -100,6 +100,38 @@ async fn logins_of_a_data_source_are_asked_for_and_never_told() {
     let refused = depot.exits(2, &arguments);
     assert!(refused.stderr.contains("DATA_SOURCE_ANON_KEY: "), "{refused:#?}");
     assert!(!refused.stderr.contains(service), "{refused:#?}");
+}
+
+/// The attack: whoever reads an operator's terminal or log, at the finest level, looks for logins and keys.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_login_and_no_key_is_in_what_a_command_prints_or_logs() {
+    let mut world = World::postgres().await;
+    let own = world.place("own");
+    let mut depot = Program::of(&world);
+    depot.set("RUST_LOG", "trace");
+    let logins = own.logins.as_ref().unwrap();
+    for (variable, login) in
+        [("DATA_SOURCE_ANON_KEY", &logins.restricted), ("DATA_SOURCE_SERVICE_KEY", &logins.service)]
+    {
+        depot.set(variable, &format!("{}:{}", login.user, login.password.expose_secret()));
+    }
+    let mut create: Vec<_> =
+        "create-tenant --name Acme --subdomain acme --tenant-id-in-data-source 7".split(' ').collect();
+    create.extend(["--data-source", own.url.as_str()]);
+    let runs = [
+        depot.exits(0, &create),
+        depot.exits(2, &create),
+        depot.exits(0, &["test-data-source", "--all"]),
+        depot.exits(0, &["encrypt-tenant-keys", "--apply"]),
+        depot.exits(0, &["list-tenants", "--json"]),
+    ];
+    let told: String = runs.iter().map(|run| format!("{}{}", run.stdout, run.stderr)).collect();
+    assert!(told.contains("sqlx::"), "the driver's log is among it");
+    let logins = world.databases.iter().flat_map(|database| [&database.restricted, &database.service]);
+    let secrets = logins.map(|login| login.password.as_str()).chain(KEYS.map(|(_, key)| key));
+    for secret in secrets {
+        assert!(!told.contains(secret), "{secret} was told");
+    }
 }
 
 /// Catches an error of the command line that a script would have to read as words.
