@@ -33,7 +33,7 @@ async fn every_command_works_on_tables_of_the_applications_own(world: World) {
     };
     let acme = new("acme", "42");
     assert_eq!(acme["tenant_id_in_data_source"], "42", "{acme:#}");
-    new("globex", "43");
+    let globex = new("globex", "43");
 
     // The attack: each of two tenants, in one data source on PostgreSQL, counts what it can see.
     depot.exits(0, &["receive", "--tenant", "acme", "crates"]);
@@ -75,8 +75,17 @@ async fn every_command_works_on_tables_of_the_applications_own(world: World) {
     world.app_sql("UPDATE tenants SET tenant_id_in_data_source = 'forty-two' WHERE subdomain = 'acme'").await;
     let found = depot.exits(1, &["check-tenant-config"]);
     assert!(found.stdout.contains("BROKEN") && !found.stdout.contains("xtask"), "{found:#?}");
+    // One tenant's fault ends nothing for its neighbour.
     let tested = depot.json(1, &["test-data-source", "--all"]);
-    assert_eq!(tested["tests"].as_array().unwrap().len(), 2, "the other tenant is tested all the same: {tested:#}");
+    assert_eq!(tested["tests"].as_array().unwrap().len(), 2, "{tested:#}");
+    let probed = depot.json(1, &["test-routing"]);
+    let probe = |name: &str| {
+        let tenant = if name == "acme" { &acme["tenant"] } else { &globex["tenant"] };
+        probed["probes"].as_array().unwrap().iter().find(|probe| probe["tenant"] == *tenant).unwrap()
+    };
+    assert!(probe("acme")["error"].as_str().unwrap().contains("not a valid bigint"), "{probed:#}");
+    assert!(probe("globex")["error"].is_null() && probe("globex")["read_back"] == true, "{probed:#}");
+    depot.exits(0, &["migrate", "up"]);
     let refused = depot.json(1, &["migrate-tenant-data", "--tenant", "acme", "--dry-run"]);
     assert_eq!(refused["tenants"][0]["outcome"], "failed", "{refused:#}");
 }
