@@ -141,7 +141,7 @@ impl ProblemKind {
 pub struct FieldError {
     /// Where it is in the request's body (RFC 6901), or the query parameter's name behind a slash.
     pub pointer: String,
-    /// What programs go by.
+    /// What programs go by, in the words of [`FaultCode`](tenantry_repository::FaultCode).
     pub code: Cow<'static, str>,
     /// What people read.
     pub message: Cow<'static, str>,

@@ -9,8 +9,9 @@ use tenantry_axum::{Problem, ProblemKind, RequestLayer, ResolveError, TenantSour
 use tenantry_connection::{ConnectFailure, DataSourceUrl, Error as ConnectionError, UrlError};
 use tenantry_credential::{CredentialColumn, OpenError};
 use tenantry_data_source::{Error as DataSourceError, Finding, RouteError};
+use tenantry_entities::accounts;
 use tenantry_realm::{InvalidTenantKey, TenantKeyType};
-use tenantry_repository::{CursorProblem, Error as RepositoryError};
+use tenantry_repository::{CursorProblem, Error as RepositoryError, Exposed};
 use uuid::Uuid;
 
 use super::{Answer, call};
@@ -272,6 +273,27 @@ async fn a_column_is_named_by_a_pointer_into_the_body() {
     assert_eq!(missing.json()["errors"][0]["code"], "required");
     let forged = DataSourceError::ForgedTenant { table: "accounts".to_owned(), column: "tenant_id".to_owned() };
     assert_eq!(rendered(forged.into()).await.json()["errors"][0]["pointer"], "/tenant_id");
+}
+
+/// Faults of a client's JSON are told in full: by their place, in the body and in the query.
+#[tokio::test]
+async fn faults_of_json_are_told_by_their_place() {
+    let exposed = Exposed::<accounts::Entity>::new().private([accounts::Column::TaxId]);
+    let faults = |json| exposed.new_row(&json).unwrap_err();
+    let body = rendered(faults(serde_json::json!({ "tax_id": SECRET, "employee_count": SECRET })).into()).await;
+    assert_eq!(body.problem(), (422, "invalid".to_owned()));
+    let told: Vec<_> = body.json()["errors"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|error| (error["pointer"].as_str().unwrap().to_owned(), error["code"].as_str().unwrap().to_owned()))
+        .collect();
+    let told: Vec<_> = told.iter().map(|(pointer, code)| (pointer.as_str(), code.as_str())).collect();
+    assert_eq!(told, [("/employee_count", "wrong_type"), ("/tax_id", "unknown_column"), ("/name", "required")]);
+    assert!(!body.text.contains(SECRET), "{body:?}");
+    let query = exposed.list_of_pairs([("filter", "{"), ("limit", "0")]).err().unwrap();
+    let query = rendered(Problem::of_query(query)).await;
+    assert_eq!((query.problem().0, &query.json()["errors"][0]["pointer"]), (400, &serde_json::json!("/filter")));
 }
 
 /// axum's own refusals tell of its parsers and the application's types, in plain text.

@@ -5,9 +5,9 @@ use std::time::Duration;
 use tenantry_app_db::Error as AppDbError;
 use tenantry_connection::Error as ConnectionError;
 use tenantry_data_source::{Error as DataSourceError, RouteError};
-use tenantry_repository::Error as RepositoryError;
+use tenantry_repository::{Error as RepositoryError, Fault, JsonFaults};
 
-use super::{Problem, ProblemKind, pointer_to};
+use super::{FieldError, Problem, ProblemKind, pointer_to};
 use crate::ResolveError;
 
 /// When a source that is misconfigured may be well again: somebody has to do something first.
@@ -62,6 +62,33 @@ impl From<RepositoryError> for Problem {
     }
 }
 
+/// Of a request's body. Faults repeat no value and tell no private column, so that the client gets all of them.
+impl From<JsonFaults> for Problem {
+    fn from(faults: JsonFaults) -> Self {
+        Self::new(ProblemKind::Invalid).faults(faults)
+    }
+}
+
+impl Problem {
+    /// What is wrong with a request's query: 400, where the same in a body is 422.
+    pub fn of_query(faults: JsonFaults) -> Self {
+        Self::new(ProblemKind::BadRequest).faults(faults)
+    }
+
+    fn faults(mut self, JsonFaults { faults, more, .. }: JsonFaults) -> Self {
+        self.errors.extend(faults.into_iter().map(FieldError::from));
+        if more { self.detail("There is more that is wrong than is told here.") } else { self }
+    }
+}
+
+impl From<Fault> for FieldError {
+    fn from(fault: Fault) -> Self {
+        // Its own name, as it is serialised everywhere else.
+        let code = serde_json::to_value(fault.code).ok().and_then(|code| code.as_str().map(str::to_owned));
+        Self { pointer: fault.pointer, code: code.unwrap_or_default().into(), message: fault.message.into() }
+    }
+}
+
 fn by_route(error: &RouteError) -> Problem {
     match error {
         RouteError::UnknownTenant(_) => Problem::new(ProblemKind::TenantUnknown),
@@ -92,7 +119,7 @@ fn by_app_db(error: &AppDbError) -> Problem {
         AppDbError::SubdomainTaken { .. } | AppDbError::TenantExists { .. } => Problem::new(ProblemKind::AlreadyExists),
         AppDbError::InvalidSubdomain { .. } => Problem::new(ProblemKind::Invalid).field(
             "/subdomain",
-            "not-a-label",
+            "invalid_value",
             "Use 1 to 63 letters, digits and hyphens, no hyphen at either end.",
         ),
         AppDbError::InvalidPlacement { .. }
@@ -204,5 +231,5 @@ fn missing(column: &str) -> Problem {
 }
 
 fn not_settable(column: &str) -> Problem {
-    Problem::new(ProblemKind::Invalid).field(pointer_to(column), "not-settable", "This cannot be set.")
+    Problem::new(ProblemKind::Invalid).field(pointer_to(column), "read_only", "This cannot be set.")
 }
