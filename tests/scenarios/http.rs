@@ -4,6 +4,7 @@ mod connections;
 mod context;
 mod names;
 mod problems;
+mod reference_api;
 mod resolution;
 
 use axum::{

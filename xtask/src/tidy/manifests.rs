@@ -39,6 +39,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("tenantry-testing", &["tenantry", TEST_SUPPORT]),
     // An application: what it needs is in the facade, or the facade is wrong.
     ("bookings", &["tenantry", "tenantry-cli"]),
+    ("reference-api", &["tenantry", "tenantry-axum"]),
     (TEST_SUPPORT, &["tenantry-migrations"]),
     // An application and its measurements: it has what an application has, and a server.
     ("tenantry-bench", &["tenantry", TEST_SUPPORT]),
