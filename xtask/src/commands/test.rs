@@ -6,6 +6,7 @@
 mod documents;
 mod operators;
 mod results;
+mod schemathesis;
 mod steps;
 
 use std::time::{Duration, Instant};
@@ -35,6 +36,7 @@ const BEHIND_A_POOLER: &str = "every scenario behind a pooler";
 #[command(after_help = "Example:\n  cargo xtask test\n  cargo xtask test --only tidy --only tests\n\n\
                   PostgreSQL's server binaries and PgBouncer are looked for, and installed with apt-get where that is allowed.\n\
                   Without PgBouncer the scenarios behind a pooler are skipped; where CI is set, it is needed.\n\
+                  Python 3 and PyPI are needed for the step schemathesis, and skipped without in the same way.\n\
                   Exit status: 0 everything passed, 1 something failed, 2 could not run.")]
 pub(crate) struct Args {
     /// Run only this step; may be given several times

@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use super::{documents, operators};
+use super::{documents, operators, schemathesis};
 use crate::{failure::Failure, process, workspace::Workspace};
 
 /// A step: its commands, and whether they print test results.
@@ -17,7 +17,7 @@ const fn step(name: &'static str, commands: fn(&Workspace) -> Result<Vec<Command
     Step { name, commands, counts_tests: false }
 }
 
-pub(super) const STEPS: [Step; 12] = [
+pub(super) const STEPS: [Step; 13] = [
     step("format", |workspace| Ok(vec![cargo(workspace, &["fmt", "--all", "--check"])])),
     step("lints", |workspace| {
         Ok(vec![cargo(workspace, &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])])
@@ -40,6 +40,7 @@ pub(super) const STEPS: [Step; 12] = [
     step("servers", |workspace| Ok(vec![xtask(workspace, &["demo", "--postgres"])])),
     step("operators", operators::script),
     step("documents", documents::scripts),
+    step("schemathesis", schemathesis::script),
 ];
 
 fn cargo(workspace: &Workspace, arguments: &[&str]) -> Command {
