@@ -1,6 +1,7 @@
 //! The commands by name: those of the operators, and those of the harness.
 
 mod bench;
+mod book;
 mod demo;
 mod generate_docs;
 mod generate_entities;
@@ -57,6 +58,7 @@ pub(crate) enum Harness {
     Demo(demo::Args),
     Test(test::Args),
     Bench(bench::Args),
+    Book(book::Args),
     GenerateEntities(generate_entities::Args),
     GenerateDocs(generate_docs::Args),
     Tidy(tidy::Args),
@@ -68,6 +70,7 @@ impl Harness {
             Self::Demo(args) => demo::run(args).await,
             Self::Test(args) => test::run(args).await,
             Self::Bench(args) => bench::run(&args),
+            Self::Book(args) => book::run(&args),
             Self::GenerateEntities(args) => generate_entities::run(args).await,
             Self::GenerateDocs(args) => generate_docs::run(args),
             Self::Tidy(args) => tidy::run(args),

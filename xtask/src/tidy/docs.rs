@@ -2,10 +2,12 @@
 //!
 //! ```text
 //! Markdown ──▶ spans    `crates/realm`         the path exists
-//!          ──▶ links    [text](docs/x.md)      the file exists
+//!          ──▶ links    [text](docs/x.md#y)    the file exists, and its heading
 //!          ──▶ commands cargo xtask demo       the command exists
 //! ```
 //! Knows enough of Markdown for that and no more. A path that is only an example is written with `<…>` or `…` in it.
+
+mod links;
 
 use std::collections::BTreeSet;
 
@@ -18,12 +20,14 @@ use crate::{
 };
 
 /// What a newcomer, an operator and a lawyer look for in the root.
-const REQUIRED: [&str; 10] = [
+const REQUIRED: [&str; 12] = [
     "README.md",
     "ARCHITECTURE.md",
     "CONTRIBUTING.md",
     "CHANGELOG.md",
     "SECURITY.md",
+    "book.toml",
+    "docs/SUMMARY.md",
     "LICENSE-MIT",
     "LICENSE-APACHE",
     ".env.example",
@@ -46,19 +50,15 @@ pub(super) fn check(
         .map(|file| Finding::in_file(file, "the file does not exist"))
         .collect();
     let documents = workspace.files("", ".md")?;
-    let mut linked = BTreeSet::new();
     for document in &documents {
         let text = workspace.read(document)?;
         findings.extend(check_spans(workspace, document, &text));
-        findings.extend(check_links(workspace, document, &text, &mut linked));
         findings.extend(check_commands(document, &text, commands));
         if document == CODE_MAP {
             findings.extend(check_code_map(&text, packages));
         }
     }
-    for page in documents.iter().filter(|document| document.starts_with("docs/") && !linked.contains(*document)) {
-        findings.push(Finding::in_file(page, "no other document links to this page"));
-    }
+    findings.extend(links::check(workspace, &documents)?);
     if workspace.exists(ENVIRONMENT_EXAMPLE) {
         findings.extend(check_environment(&workspace.read(ENVIRONMENT_EXAMPLE)?));
     }
@@ -104,27 +104,6 @@ fn check_spans(workspace: &Workspace, document: &str, text: &str) -> Vec<Finding
             let path = span.split_once(".rs:").map_or(span, |(path, _)| &span[..path.len() + 3]);
             if is_path(workspace, path) && !found_from(workspace, document, path) {
                 findings.push(Finding::at(document, index, format!("`{path}` does not exist")));
-            }
-        }
-    }
-    findings
-}
-
-fn check_links(workspace: &Workspace, document: &str, text: &str, linked: &mut BTreeSet<String>) -> Vec<Finding> {
-    let mut findings = Vec::new();
-    for (index, line) in outside_fences(text) {
-        for (at, _) in line.match_indices("](") {
-            let target = &line[at + 2..];
-            let target = &target[..target.find([')', ' ']).unwrap_or(target.len())];
-            let path = target.split('#').next().unwrap_or_default();
-            if path.is_empty() || path.contains("://") || path.starts_with("mailto:") {
-                continue;
-            }
-            let path = beside(document, path);
-            if !workspace.exists(&path) {
-                findings.push(Finding::at(document, index, format!("the link to {target} leads nowhere")));
-            } else if path != document {
-                linked.insert(path);
             }
         }
     }

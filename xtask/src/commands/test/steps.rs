@@ -17,7 +17,7 @@ const fn step(name: &'static str, commands: fn(&Workspace) -> Result<Vec<Command
     Step { name, commands, counts_tests: false }
 }
 
-pub(super) const STEPS: [Step; 13] = [
+pub(super) const STEPS: [Step; 14] = [
     step("format", |workspace| Ok(vec![cargo(workspace, &["fmt", "--all", "--check"])])),
     step("lints", |workspace| {
         Ok(vec![cargo(workspace, &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])])
@@ -35,6 +35,7 @@ pub(super) const STEPS: [Step; 13] = [
     step("entities", |workspace| Ok(vec![xtask(workspace, &["generate-entities", "--check"])])),
     step("tidy", |workspace| Ok(vec![xtask(workspace, &["tidy"])])),
     step("pages", |workspace| Ok(vec![xtask(workspace, &["generate-docs", "--check"])])),
+    step("book", |workspace| Ok(vec![xtask(workspace, &["book", "--check"])])),
     step("demo", |workspace| Ok(vec![xtask(workspace, &["demo"])])),
     step("example", |workspace| Ok(vec![cargo(workspace, &["run", "--quiet", "--package", "bookings"])])),
     step("servers", |workspace| Ok(vec![xtask(workspace, &["demo", "--postgres"])])),

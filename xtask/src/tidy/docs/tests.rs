@@ -32,10 +32,16 @@ impl Tree {
 fn what_exists_is_accepted() {
     let tree = Tree::new(&[
         ("crates/realm/src/lib.rs", ""),
-        ("docs/settings.md", "See `crates/realm/src/lib.rs:12`, `settings.md` and [home](../README.md#top)."),
+        ("docs/SUMMARY.md", "# Summary\n- [Settings](settings.md)\n- [More](more.md)"),
+        (
+            "docs/settings.md",
+            "# S\n## One `setting`\n`crates/realm/src/lib.rs:12`, `settings.md`, [more](more.md#all)\n",
+        ),
+        ("docs/more.md", "# All\n[here](#all)\n{{#include ../SECURITY.md:keys}}\n{{#include ../SECURITY.md}}\n"),
+        ("SECURITY.md", "<!-- ANCHOR: keys -->\n[contents](docs/SUMMARY.md)\n<!-- ANCHOR_END: keys -->\n"),
         (
             "README.md",
-            "`crates/realm/`, `docs/<page>.md`, `crates/…`, `a/b`, `tenantry.toml`, [page](docs/settings.md), \
+            "`crates/realm/`, `docs/<page>.md`, `crates/…`, `a/b`, `tenantry.toml`, [page](docs/settings.md#one-setting), \
              [web](https://example.com)\n```sh\ncargo xtask demo --postgres\ncat crates/gone\n```\n`cargo xtask <command>`",
         ),
         ("ARCHITECTURE.md", "# A\n## Code map\n- `crates/realm`: markers\n## Next\n- `crates/`"),
@@ -58,9 +64,34 @@ fn what_does_not_exist_is_named_with_its_line() {
             "ARCHITECTURE.md: the code map lacks `crates/realm`",
             "docs/orphan.md:1: `crates/gone/src/lib.rs` does not exist",
             "docs/orphan.md:3: `missing.toml` does not exist",
-            "docs/orphan.md:2: the link to missing.md leads nowhere",
             "docs/orphan.md:4: `cargo xtask dmeo` is no command",
+            "docs/orphan.md:2: the link to missing.md leads nowhere",
             "docs/orphan.md: no other document links to this page",
+            "docs/orphan.md: docs/SUMMARY.md does not list this page",
+        ]
+    );
+}
+
+#[test]
+fn a_link_that_leads_astray_is_named() {
+    let tree = Tree::new(&[
+        ("README.md", "# Top\n[a](docs/a.md#none) [b](docs/SUMMARY.md)"),
+        ("docs/SUMMARY.md", "[a](a.md)"),
+        (
+            "docs/a.md",
+            "# A\n[up](../README.md#top)\n[b](b.md#b) [self](#c)\n{{#include ../none.md}}\n{{#include ../README.md:x}}",
+        ),
+        ("docs/b.md", "# B\n"),
+    ]);
+    assert_eq!(
+        tree.check(),
+        [
+            "README.md:2: docs/a.md has no heading #none",
+            "docs/a.md:2: the link to ../README.md#top leads out of the book; name the file in backticks instead",
+            "docs/a.md:3: docs/a.md has no heading #c",
+            "docs/a.md:4: none.md, which is included here, does not exist",
+            "docs/a.md:5: README.md has no part \"x\" between two marks",
+            "docs/b.md: docs/SUMMARY.md does not list this page",
         ]
     );
 }
