@@ -1,7 +1,9 @@
 //! The pages about splitting a database and about going back, carried out as they stand: their shell blocks are run in order against
 //! the sample, with no more in the environment than the pages tell the reader to put there. Then things are broken, and the commands have
-//! to say so. The page about errors is held to the messages in the sources.
+//! to say so. The page about errors is held to the messages in the sources, and every block
+//! of code to what would use it.
 
+mod blocks;
 mod errors;
 mod page;
 pub(crate) mod shell;

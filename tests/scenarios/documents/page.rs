@@ -55,6 +55,12 @@ impl Page {
         blocks
     }
 
+    /// The info string of every block, in order.
+    pub(super) fn infos(&self) -> Vec<String> {
+        let fences = self.text.lines().filter_map(|line| line.trim_start().strip_prefix("```"));
+        fences.step_by(2).map(str::to_owned).collect()
+    }
+
     /// The variables that the first block for reading only exports: what the reader has to put in.
     pub(super) fn reader_sets(&self) -> BTreeSet<String> {
         let blocks = self.blocks("sh no-run");
