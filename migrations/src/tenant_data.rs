@@ -166,9 +166,11 @@ async fn prepare(connection: &DatabaseConnection, settings: &TenantDataSettings)
 
 fn require_one_connection(connection: &DatabaseConnection) -> Result<(), Error> {
     let max_connections = match connection.inner {
+        #[cfg(feature = "postgres")]
         DatabaseConnectionType::SqlxPostgresPoolConnection(_) => {
             connection.get_postgres_connection_pool().options().get_max_connections()
         }
+        #[cfg(feature = "sqlite")]
         DatabaseConnectionType::SqlxSqlitePoolConnection(_) => {
             connection.get_sqlite_connection_pool().options().get_max_connections()
         }

@@ -3,8 +3,8 @@
 use std::fmt;
 
 use crate::{
-    DataSourceUrl,
-    lease::{ends_the_session, is_outdated_plan},
+    DataSourceUrl, Engine,
+    pool::postgres::{column, ends_the_session, is_outdated_plan},
 };
 
 /// A failed attempt to use a database. Messages name the data source and never a login or a bound value.
@@ -50,6 +50,14 @@ pub enum Error {
     NoDirectUrl {
         /// The canonical URL.
         data_source: DataSourceUrl,
+    },
+    /// The program cannot use this engine. Build it with the feature `postgres` or `sqlite`, whichever it is.
+    #[error("{data_source} cannot be used: this program was built without {engine}")]
+    NoDriver {
+        /// The canonical URL.
+        data_source: DataSourceUrl,
+        /// Its engine.
+        engine: Engine,
     },
     /// A PostgreSQL source needs a login and none was given.
     #[error("{data_source} needs a login and none is configured")]
@@ -217,6 +225,7 @@ impl Error {
             Self::Exhausted { .. } | Self::Conflict { .. } | Self::Fenced { .. } => true,
             Self::NoLogin { .. }
             | Self::NoDirectUrl { .. }
+            | Self::NoDriver { .. }
             | Self::Ended
             | Self::Aborted { .. }
             | Self::EndsTransaction { .. }
@@ -263,7 +272,7 @@ impl Error {
         let data_source = data_source.clone();
         let lost = match &source {
             sqlx::Error::Io(_) | sqlx::Error::Tls(_) => true,
-            sqlx::Error::Database(error) => error.try_downcast_ref().is_some_and(ends_the_session),
+            sqlx::Error::Database(error) => ends_the_session(error.as_ref()),
             _ => false,
         };
         if lost {
@@ -281,15 +290,13 @@ impl Error {
             Some("23503") => Self::ForeignKeyViolation { constraint: constraint() },
             Some("787") => Self::ForeignKeyViolation { constraint: String::new() },
             Some("23514" | "275") => Self::CheckViolation { constraint: constraint() },
-            Some("23502") => Self::NotNullViolation { column: postgres_column(error.as_ref()).unwrap_or_default() },
+            Some("23502") => Self::NotNullViolation { column: column(error.as_ref()).unwrap_or_default() },
             Some("1299") => Self::NotNullViolation { column: sqlite_column(error.message()) },
             Some("42501") => Self::PermissionDenied { data_source, source: Box::new(source) },
             Some("40001" | "40P01" | "55P03" | "5" | "6" | "261" | "262" | "517") => {
                 Self::Conflict { data_source, source: Box::new(source) }
             }
-            _ if error.try_downcast_ref().is_some_and(is_outdated_plan) => {
-                Self::Conflict { data_source, source: Box::new(source) }
-            }
+            _ if is_outdated_plan(error.as_ref()) => Self::Conflict { data_source, source: Box::new(source) },
             _ => Self::Statement { data_source, source: Box::new(source) },
         }
     }
@@ -308,10 +315,6 @@ impl fmt::Display for Share {
             None => Ok(()),
         }
     }
-}
-
-fn postgres_column(error: &(dyn sqlx::error::DatabaseError + 'static)) -> Option<String> {
-    error.try_downcast_ref::<sqlx::postgres::PgDatabaseError>()?.column().map(str::to_owned)
 }
 
 /// `NOT NULL constraint failed: accounts.name` → `name`, as PostgreSQL tells it.

@@ -12,12 +12,20 @@
 //! dropped while anything goes on in its session (an error, a cancelled future), or on which raw SQL ran, is closed: no other
 //! borrower ever sees it.
 //!
+//! Features: `postgres` and `sqlite`, either or both; neither is on by default here, and the facade turns both on.
+//!
 //! This crate knows no tenant, no entity and no table but `tenantry_session`, which stands in for session settings on SQLite.
+
+#![cfg_attr(
+    not(all(feature = "postgres", feature = "sqlite")),
+    expect(dead_code, reason = "what only the absent engine needs is small, and written once")
+)]
 
 mod bind;
 mod error;
 mod lease;
 mod pool;
+#[cfg(feature = "postgres")]
 mod representable;
 mod session;
 mod transaction;

@@ -4,31 +4,40 @@
 //! Pool (a login) ── Source (a data source: cap, idle connections, upkeep) ── Queue (who gets which)
 //! ```
 //!
-//! SQLite's connections are kept by the driver's own pool: a file has no sessions, no logins and no tenants to tell apart.
+//! SQLite's connections are kept by the driver's own pool: a file has no sessions, no logins and no tenants to tell apart. An
+//! engine that the program is built without (features `postgres`, `sqlite`) has no pool.
 
+#[cfg(not(all(feature = "postgres", feature = "sqlite")))]
+mod absent;
+#[cfg(feature = "postgres")]
 mod leased;
+#[cfg(feature = "postgres")]
+pub(crate) mod postgres;
+#[cfg(feature = "postgres")]
 mod probe;
+#[cfg(feature = "postgres")]
 mod queue;
+#[cfg(feature = "postgres")]
 mod source;
+#[cfg(feature = "sqlite")]
+mod sqlite;
 mod stats;
 
-use std::{fmt, sync::Arc, time::Duration, time::Instant};
+use std::{fmt, time::Duration};
 
-use sea_orm::{DatabaseConnection, QueryResult, SqlxPostgresConnector, SqlxSqliteConnector, Statement};
-use sqlx::{
-    ConnectOptions, SqlitePool,
-    postgres::{PgConnectOptions, PgPoolOptions},
-    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
-};
+use sea_orm::{DatabaseConnection, QueryResult, Statement};
 use tenantry_credential::Login;
 
-use self::source::{Opening, Source};
+#[cfg(not(feature = "postgres"))]
+pub(crate) use self::absent::postgres::{self, PostgresLease, PostgresPool};
+#[cfg(not(feature = "sqlite"))]
+pub(crate) use self::absent::sqlite::{SqliteLease, SqlitePool};
+#[cfg(feature = "sqlite")]
+pub(crate) use self::sqlite::{SqliteLease, SqlitePool};
 pub use self::stats::{ClosedCounts, PoolStatus};
-pub(crate) use self::{leased::PostgresLease, stats::Closed};
-use crate::{
-    ConnectFailure, DataSourceUrl, Engine, Error, Lease, Mode, Session, Transaction,
-    lease::{Leased, SqliteLease},
-};
+#[cfg(feature = "postgres")]
+pub(crate) use self::{leased::PostgresLease, postgres::PostgresPool};
+use crate::{DataSourceUrl, Engine, Error, Lease, Mode, Session, Transaction, lease::Leased};
 
 /// What stands between this process and a PostgreSQL server.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -95,34 +104,30 @@ pub struct Pool {
 
 #[derive(Clone)]
 enum Kind {
-    Postgres { source: Arc<Source>, opening: Arc<Opening> },
-    Sqlite(Arc<Sqlite>),
+    Postgres(PostgresPool),
+    Sqlite(SqlitePool),
 }
 
-struct Sqlite {
-    url: DataSourceUrl,
-    options: PoolOptions,
-    pool: SqlitePool,
+/// The same of either engine.
+macro_rules! either {
+    ($kind:expr, $pool:ident => $call:expr) => {
+        match $kind {
+            Kind::Postgres($pool) => $call,
+            Kind::Sqlite($pool) => $call,
+        }
+    };
 }
-
-const SQLITE_MAX_CONNECTIONS: u32 = 4;
 
 impl Pool {
     /// Prepares a pool; connects nothing. Must be called within a Tokio runtime.
     ///
     /// # Errors
-    /// [`Error::NoLogin`] when a PostgreSQL source is given no login.
+    /// [`Error::NoLogin`] when a PostgreSQL source is given no login; [`Error::NoDriver`] when the program was built without the
+    /// engine.
     pub fn new(url: &DataSourceUrl, login: Option<&Login>, options: &PoolOptions) -> Result<Self, Error> {
         let kind = match url.engine() {
-            Engine::Postgres => {
-                let source = Source::new(url, options);
-                Kind::Postgres { opening: opening(&source, login)?, source }
-            }
-            Engine::Sqlite => Kind::Sqlite(Arc::new(Sqlite {
-                url: url.clone(),
-                options: options.clone(),
-                pool: sqlite_pool(url, options),
-            })),
+            Engine::Postgres => Kind::Postgres(PostgresPool::new(url, login, options)?),
+            Engine::Sqlite => Kind::Sqlite(SqlitePool::new(url, login, options)?),
         };
         Ok(Self { kind })
     }
@@ -133,10 +138,8 @@ impl Pool {
     /// [`Error::NoLogin`] when a PostgreSQL source is given no login.
     pub fn with_login(&self, login: Option<&Login>) -> Result<Self, Error> {
         let kind = match &self.kind {
-            Kind::Postgres { source, .. } => {
-                Kind::Postgres { source: Arc::clone(source), opening: opening(source, login)? }
-            }
-            Kind::Sqlite(sqlite) => Kind::Sqlite(Arc::clone(sqlite)),
+            Kind::Postgres(pool) => Kind::Postgres(pool.with_login(login)?),
+            Kind::Sqlite(pool) => Kind::Sqlite(pool.with_login(login)?),
         };
         Ok(Self { kind })
     }
@@ -148,13 +151,11 @@ impl Pool {
     /// # Errors
     /// [`Error::NoLogin`] when a PostgreSQL source is given no login.
     pub fn succeeded_by(&self, login: Option<&Login>, options: &PoolOptions) -> Result<Self, Error> {
-        match &self.kind {
-            Kind::Postgres { source, .. } => {
-                let source = source.succeeded(options);
-                Ok(Self { kind: Kind::Postgres { opening: opening(&source, login)?, source } })
-            }
-            Kind::Sqlite(sqlite) => Self::new(&sqlite.url, login, options),
-        }
+        let kind = match &self.kind {
+            Kind::Postgres(pool) => Kind::Postgres(pool.succeeded_by(login, options)?),
+            Kind::Sqlite(pool) => Kind::Sqlite(pool.succeeded_by(login, options)?),
+        };
+        Ok(Self { kind })
     }
 
     /// The engine behind the pool.
@@ -164,18 +165,12 @@ impl Pool {
 
     /// Where the pool connects to.
     pub fn url(&self) -> &DataSourceUrl {
-        match &self.kind {
-            Kind::Postgres { source, .. } => &source.url,
-            Kind::Sqlite(sqlite) => &sqlite.url,
-        }
+        either!(&self.kind, pool => pool.url())
     }
 
     /// How it behaves.
     pub fn options(&self) -> &PoolOptions {
-        match &self.kind {
-            Kind::Postgres { source, .. } => &source.options,
-            Kind::Sqlite(sqlite) => &sqlite.options,
-        }
+        either!(&self.kind, pool => pool.options())
     }
 
     /// Waits for a connection; on PostgreSQL, if there is one, for one that is set to the session's tenant already.
@@ -187,8 +182,8 @@ impl Pool {
     /// whether a retry makes sense.
     pub async fn lease(&self, session: &Session) -> Result<Lease, Error> {
         let leased = match &self.kind {
-            Kind::Postgres { source, opening } => Leased::Postgres(source.lease(opening, session).await?),
-            Kind::Sqlite(sqlite) => Leased::Sqlite(SqliteLease::new(sqlite.lease().await?)),
+            Kind::Postgres(pool) => Leased::Postgres(pool.lease(session).await?),
+            Kind::Sqlite(pool) => Leased::Sqlite(pool.lease(session).await?),
         };
         Ok(Lease::new(Some(leased), self.url().clone()))
     }
@@ -231,37 +226,12 @@ impl Pool {
     /// [`Error::Connect`] when it could not be made; [`Error::NoDirectUrl`] behind a pooler in transaction mode without a way
     /// past it.
     pub async fn migration_connection(&self, login: Option<&Login>) -> Result<DatabaseConnection, Error> {
-        let url = self.url();
-        let connected = |result: Result<(), sqlx::Error>| result.map_err(|source| Error::from_connect(url, source));
-        Ok(match &self.kind {
-            Kind::Postgres { source, .. } => {
-                let login = login.ok_or_else(|| Error::NoLogin { data_source: url.clone() })?;
-                let connect = session_options(source, login).await?;
-                let options = one_session(PgPoolOptions::new(), source.options.acquire_timeout);
-                let pool = options.connect_lazy_with(connect);
-                connected(pool.acquire().await.map(drop))?;
-                SqlxPostgresConnector::from_sqlx_postgres_pool(pool)
-            }
-            Kind::Sqlite(sqlite) => {
-                let options = one_session(SqlitePoolOptions::new(), sqlite.options.acquire_timeout);
-                let pool = options.connect_lazy_with(sqlite_options(url, &sqlite.options));
-                connected(pool.acquire().await.map(drop))?;
-                SqlxSqliteConnector::from_sqlx_sqlite_pool(pool)
-            }
-        })
+        either!(&self.kind, pool => pool.migration_connection(login).await)
     }
 
     /// The connections of the data source now, and what happened to them.
     pub fn status(&self) -> PoolStatus {
-        match &self.kind {
-            Kind::Postgres { source, .. } => source.status(),
-            Kind::Sqlite(sqlite) => {
-                let pool = &sqlite.pool;
-                let (open, idle) = (pool.size(), u32::try_from(pool.num_idle()).unwrap_or(u32::MAX));
-                let max = pool.options().get_max_connections();
-                PoolStatus { open, idle, in_use: open.saturating_sub(idle), max, ..PoolStatus::default() }
-            }
-        }
+        either!(&self.kind, pool => pool.status())
     }
 
     /// Whether the connections keep their server session between transactions, so that named statements and session settings
@@ -271,62 +241,35 @@ impl Pool {
     /// [`Error::Connect`] when it could not be found out.
     pub async fn keeps_session(&self) -> Result<bool, Error> {
         match &self.kind {
-            Kind::Postgres { source, opening } => source.keeps_session(opening, source.deadline()).await,
+            Kind::Postgres(pool) => pool.keeps_session().await,
             Kind::Sqlite(_) => Ok(false),
         }
     }
 
     /// Changes the cap of the data source. What is idle above a lower one is closed at once, the rest as it is given back.
     pub fn set_max_connections(&self, max: u32) {
-        if let Kind::Postgres { source, .. } = &self.kind {
-            source.set_max_connections(max);
+        if let Kind::Postgres(pool) = &self.kind {
+            pool.set_max_connections(max);
         }
     }
 
     /// Keeps this many connections of this login open, used or not, as far as the cap allows. Connects in the background.
     pub fn keep_warm(&self, connections: u32) {
-        if let Kind::Postgres { source, opening } = &self.kind {
-            source.keep_warm(opening, connections);
+        if let Kind::Postgres(pool) = &self.kind {
+            pool.keep_warm(connections);
         }
     }
 
     /// Closes what nobody uses, and what is in use as soon as it is given back: every later lease gets a new connection.
     pub fn renew(&self) {
-        if let Kind::Postgres { source, .. } = &self.kind {
-            source.renew();
+        if let Kind::Postgres(pool) = &self.kind {
+            pool.renew();
         }
     }
 
     /// Refuses new leases of the data source, whatever the login, and closes every connection, waiting for those in use.
     pub async fn close(&self) {
-        match &self.kind {
-            Kind::Postgres { source, .. } => source.close().await,
-            Kind::Sqlite(sqlite) => sqlite.pool.close().await,
-        }
-    }
-}
-
-impl Sqlite {
-    async fn lease(&self) -> Result<sqlx::pool::PoolConnection<sqlx::Sqlite>, Error> {
-        let started = Instant::now();
-        self.pool.acquire().await.map_err(|source| {
-            let data_source = self.url.clone();
-            match source {
-                // The driver reports a file that cannot be opened as a time-out, too; what is open tells them apart.
-                sqlx::Error::PoolTimedOut if self.pool.size() >= self.pool.options().get_max_connections() => {
-                    Error::Exhausted {
-                        data_source,
-                        cap: self.pool.options().get_max_connections(),
-                        waiting: 0,
-                        held: 0,
-                        share: None,
-                        waited_ms: started.elapsed().as_millis(),
-                    }
-                }
-                sqlx::Error::PoolClosed => Error::Connect { data_source, reason: ConnectFailure::Closed, source: None },
-                source => Error::from_connect(&self.url, source),
-            }
-        })
+        either!(&self.kind, pool => pool.close().await);
     }
 }
 
@@ -334,36 +277,6 @@ impl fmt::Debug for Pool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Pool").field("url", &self.url().as_str()).field("status", &self.status()).finish()
     }
-}
-
-fn opening(source: &Source, login: Option<&Login>) -> Result<Arc<Opening>, Error> {
-    let login = login.ok_or_else(|| Error::NoLogin { data_source: source.url.clone() })?;
-    Ok(source.opening(login.fingerprint(), connect_options(&source.url, login, &source.options)?))
-}
-
-/// How to open a connection that has a server session of its own.
-async fn session_options(source: &Arc<Source>, login: &Login) -> Result<PgConnectOptions, Error> {
-    if let Some(direct) = &source.options.direct_url {
-        return connect_options(direct, login, &source.options);
-    }
-    let opening = opening(source, Some(login))?;
-    let keeps_session = source.keeps_session(&opening, source.deadline()).await?;
-    // Where it was not found out, a pool of one connection that is told nothing of a pooler is taken at its word.
-    if keeps_session || (source.options.pooler == PoolerMode::Auto && source.status().max < 2) {
-        Ok(opening.options.clone())
-    } else {
-        Err(Error::NoDirectUrl { data_source: source.url.clone() })
-    }
-}
-
-fn connect_options(url: &DataSourceUrl, login: &Login, options: &PoolOptions) -> Result<PgConnectOptions, Error> {
-    let connect = url.postgres_options(login).ok_or_else(|| Error::NoLogin { data_source: url.clone() })?;
-    Ok(connect
-        .application_name(&options.application_name)
-        // A pooler refuses parameters at startup that it does not know. Since PostgreSQL 12 every float is exact without it.
-        .extra_float_digits(None)
-        // Statements are logged by nobody: their text may be an application's, and their values are.
-        .disable_statement_logging())
 }
 
 /// A pool of the driver that is one connection for as long as it is open. The driver closes a connection that is old or was idle
@@ -374,27 +287,4 @@ fn one_session<DB: sqlx::Database>(
 ) -> sqlx::pool::PoolOptions<DB> {
     let options = options.max_connections(1).min_connections(0).acquire_timeout(acquire_timeout);
     options.idle_timeout(None).max_lifetime(None)
-}
-
-fn sqlite_pool(url: &DataSourceUrl, options: &PoolOptions) -> SqlitePool {
-    SqlitePoolOptions::new()
-        .max_connections(options.max_connections.clamp(1, SQLITE_MAX_CONNECTIONS))
-        .min_connections(0)
-        .acquire_timeout(options.acquire_timeout)
-        .idle_timeout(options.idle_timeout)
-        .connect_lazy_with(sqlite_options(url, options))
-}
-
-fn sqlite_options(url: &DataSourceUrl, options: &PoolOptions) -> SqliteConnectOptions {
-    let path = url.sqlite_path().unwrap_or_else(|| std::path::Path::new(""));
-    SqliteConnectOptions::new()
-        .filename(path)
-        .create_if_missing(options.create_if_missing)
-        .foreign_keys(true)
-        .journal_mode(SqliteJournalMode::Wal)
-        .synchronous(SqliteSynchronous::Normal)
-        // LIKE tells cases apart, as PostgreSQL's does; by default it would ignore the case of ASCII and of nothing else.
-        .pragma("case_sensitive_like", "ON")
-        .busy_timeout(options.acquire_timeout)
-        .disable_statement_logging()
 }

@@ -3,16 +3,8 @@
 use async_stream::try_stream;
 use futures_util::{Stream, StreamExt};
 use sea_orm::{QueryResult, Statement};
-use sea_query_sqlx::SqlxValues;
-use sqlx::{AssertSqlSafe, Executor, PgConnection, Sqlite, SqliteConnection, query::Query};
 
-use crate::{
-    DataSourceUrl, Engine, Error, Lease, Mode, SESSION_TABLE, Session,
-    bind::canonical_values,
-    lease::{Leased, failed, postgres_query, set_session},
-    pool::Closed,
-    representable::EdgedColumns,
-};
+use crate::{DataSourceUrl, Engine, Error, Lease, Mode, SESSION_TABLE, Session, bind::canonical_values, lease::Leased};
 
 /// What is prepared over the protocol is the pooler's own.
 macro_rules! deallocate {
@@ -72,25 +64,9 @@ impl Transaction {
         // In its place before the first await: a call dropped midway closes the connection.
         let mut transaction =
             Self { leased: Some(leased), url, named, session_stored: false, unsettled: false, marked: false };
-        match &mut transaction.leased {
-            Some(Leased::Postgres(lease)) => {
-                let sql = if named {
-                    set_session(lease, session, false, &transaction.url).await?;
-                    session.begin(mode, lease.connection()?.session.as_ref().ok_or(Error::Ended)?)?
-                } else {
-                    session.pooled_begin(mode, lease.schema())?
-                };
-                lease.set_busy();
-                transaction.execute_raw_sql(&sql).await?;
-            }
-            Some(Leased::Sqlite(_)) | None => {
-                let settings = session.sqlite_settings()?;
-                transaction.sqlite_begin(mode).await?;
-                if let (Mode::Write, Some(settings)) = (mode, settings) {
-                    transaction.execute_raw_sql(&settings).await?;
-                    transaction.session_stored = true;
-                }
-            }
+        match transaction.leased.as_mut().ok_or(Error::Ended)? {
+            Leased::Postgres(lease) => lease.begin(session, mode, &transaction.url).await?,
+            Leased::Sqlite(lease) => transaction.session_stored = lease.begin(session, mode, &transaction.url).await?,
         }
         Ok(transaction)
     }
@@ -114,14 +90,8 @@ impl Transaction {
         let values = canonical_values(self.engine(), statement.values)?;
         self.unsettled = true;
         let affected = match self.leased.as_mut().ok_or(Error::Ended)? {
-            Leased::Postgres(lease) => postgres_query(statement.sql, values, self.named)
-                .execute(&mut lease.connection()?.raw)
-                .await
-                .map(|result| result.rows_affected()),
-            Leased::Sqlite(lease) => sqlite_query(statement.sql, values)
-                .execute(lease.connection()?)
-                .await
-                .map(|result| result.rows_affected()),
+            Leased::Postgres(lease) => lease.run(statement.sql, values, &self.url).await,
+            Leased::Sqlite(lease) => lease.run(statement.sql, values, &self.url).await,
         };
         self.settle(affected)
     }
@@ -156,28 +126,15 @@ impl Transaction {
             self.unsettled = true;
             match self.leased.as_mut().ok_or(Error::Ended)? {
                 Leased::Postgres(lease) => {
-                    let mut edged = None;
-                    let mut broken = None;
-                    {
-                        let mut rows = postgres_query(statement.sql, values, self.named).fetch(&mut lease.connection()?.raw);
-                        while let Some(row) = rows.next().await {
-                            match row {
-                                Ok(row) => {
-                                    edged.get_or_insert_with(|| EdgedColumns::of(&row)).check(&row)?;
-                                    yield QueryResult::from(row);
-                                }
-                                Err(source) => broken = Some(source),
-                            }
-                        }
-                    }
-                    if let Some(source) = broken {
-                        Err(failed(lease, &self.url, source))?;
+                    let mut rows = std::pin::pin!(lease.stream(statement.sql, values, &self.url));
+                    while let Some(row) = rows.next().await {
+                        yield row?;
                     }
                 }
                 Leased::Sqlite(lease) => {
-                    let mut rows = sqlite_query(statement.sql, values).fetch(lease.connection()?);
+                    let mut rows = std::pin::pin!(lease.stream(statement.sql, values, &self.url));
                     while let Some(row) = rows.next().await {
-                        yield QueryResult::from(row.map_err(|source| Error::from_statement(&self.url, source))?);
+                        yield row?;
                     }
                 }
             }
@@ -190,11 +147,10 @@ impl Transaction {
     /// # Errors
     /// As [`Transaction::execute`].
     pub async fn execute_raw_sql(&mut self, sql: &str) -> Result<(), Error> {
-        let sql = AssertSqlSafe(sql.to_owned());
         self.unsettled = true;
         let done = match self.leased.as_mut().ok_or(Error::Ended)? {
-            Leased::Postgres(lease) => lease.connection()?.raw.execute(sqlx::raw_sql(sql)).await.map(drop),
-            Leased::Sqlite(lease) => lease.connection()?.execute(sqlx::raw_sql(sql)).await.map(drop),
+            Leased::Postgres(lease) => lease.run_raw(sql, &self.url).await,
+            Leased::Sqlite(lease) => lease.run_raw(sql, &self.url).await,
         };
         self.settle(done)
     }
@@ -256,7 +212,8 @@ impl Transaction {
 
     /// The driver's connection, for what only the driver can do (COPY). The caller keeps the transaction intact. The connection
     /// is closed afterwards.
-    pub fn raw_postgres_connection(&mut self) -> Option<&mut PgConnection> {
+    #[cfg(feature = "postgres")]
+    pub fn raw_postgres_connection(&mut self) -> Option<&mut sqlx::PgConnection> {
         self.marked = true;
         match &mut self.leased {
             Some(Leased::Postgres(lease)) => lease.connection().ok().map(|connection| &mut connection.raw),
@@ -265,7 +222,8 @@ impl Transaction {
     }
 
     /// The driver's connection, for bulk work. The caller keeps the transaction intact.
-    pub fn raw_sqlite_connection(&mut self) -> Option<&mut SqliteConnection> {
+    #[cfg(feature = "sqlite")]
+    pub fn raw_sqlite_connection(&mut self) -> Option<&mut sqlx::SqliteConnection> {
         match &mut self.leased {
             Some(Leased::Sqlite(lease)) => lease.connection().ok(),
             _ => None,
@@ -282,22 +240,9 @@ impl Transaction {
     }
 
     /// SQLite undoes the failed statement alone and the transaction goes on; PostgreSQL gives the whole transaction up.
-    fn settle<T>(&mut self, result: Result<T, sqlx::Error>) -> Result<T, Error> {
+    fn settle<T>(&mut self, result: Result<T, Error>) -> Result<T, Error> {
         self.unsettled = result.is_err() && self.engine() == Engine::Postgres;
-        result.map_err(|source| match &mut self.leased {
-            Some(Leased::Postgres(lease)) => failed(lease, &self.url, source),
-            _ => Error::from_statement(&self.url, source),
-        })
-    }
-
-    async fn sqlite_begin(&mut self, mode: Mode) -> Result<(), Error> {
-        self.execute_raw_sql(match mode {
-            Mode::Write => "PRAGMA query_only = OFF; BEGIN IMMEDIATE",
-            // A deferred transaction takes its snapshot at its first read, not at BEGIN.
-            Mode::Snapshot => "PRAGMA query_only = ON; BEGIN; SELECT count(*) FROM sqlite_schema",
-            Mode::Read => "PRAGMA query_only = ON; BEGIN",
-        })
-        .await
+        result
     }
 
     async fn end(&mut self, sql: &str) -> Result<Lease, Error> {
@@ -311,13 +256,7 @@ impl Transaction {
         }
         // Only now is the connection known to be clean; from here on dropping it gives it back.
         let kept = match (self.leased.take(), self.marked) {
-            (Some(Leased::Postgres(mut lease)), marked) => {
-                lease.set_clean();
-                if marked && self.named {
-                    lease.close_because(Closed::RawSql);
-                }
-                lease.is_clean().then_some(Leased::Postgres(lease))
-            }
+            (Some(Leased::Postgres(mut lease)), marked) => lease.ended(marked).then_some(Leased::Postgres(lease)),
             // Its session cannot be discarded.
             (Some(Leased::Sqlite(mut lease)), true) => {
                 lease.close_on_drop();
@@ -405,10 +344,6 @@ fn after_comment(sql: &str) -> &str {
         }
     }
     ""
-}
-
-fn sqlite_query(sql: String, values: sea_orm::Values) -> Query<'static, Sqlite, SqlxValues> {
-    sqlx::query_with(AssertSqlSafe(sql), SqlxValues(values))
 }
 
 #[cfg(test)]

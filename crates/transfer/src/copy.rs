@@ -1,8 +1,17 @@
 //! The rows: read in one snapshot of the source, written in one transaction of the target. A copy that fails anywhere leaves
 //! nothing behind, and a row that is in the target already is never overwritten.
 
+#[cfg(not(all(feature = "postgres", feature = "sqlite")))]
+mod absent;
+#[cfg(feature = "postgres")]
 mod postgres;
+#[cfg(feature = "sqlite")]
 mod sqlite;
+
+#[cfg(not(feature = "postgres"))]
+use self::absent as postgres;
+#[cfg(not(feature = "sqlite"))]
+use self::absent as sqlite;
 
 use serde::{Deserialize, Serialize};
 use tenantry_connection::{Engine, Transaction};

@@ -2,8 +2,17 @@
 //!
 //! Ordered by key, both engines give the same order: integers as numbers, everything else by the bytes of its text.
 
+#[cfg(not(all(feature = "postgres", feature = "sqlite")))]
+mod absent;
+#[cfg(feature = "postgres")]
 mod postgres;
+#[cfg(feature = "sqlite")]
 mod sqlite;
+
+#[cfg(not(feature = "postgres"))]
+use self::absent as postgres;
+#[cfg(not(feature = "sqlite"))]
+use self::absent as sqlite;
 
 use std::cmp::Ordering;
 
@@ -53,7 +62,7 @@ impl Reading {
     pub(crate) async fn open<'c>(&self, transaction: &'c mut Transaction) -> Result<Rows<'c>, Error> {
         let engine = transaction.engine();
         let columns = self.columns.iter().map(|(name, kind)| match engine {
-            Engine::Postgres => postgres::text(name, *kind),
+            Engine::Postgres => text(name, *kind),
             Engine::Sqlite => quote::identifier(name),
         });
         let mut sql =
@@ -68,8 +77,8 @@ impl Reading {
             sql.push_str(&format!(" LIMIT {limit}"));
         }
         match engine {
-            Engine::Postgres => postgres::Rows::open(self.clone(), transaction, &sql).await.map(Rows::Postgres),
-            Engine::Sqlite => sqlite::Rows::open(self.clone(), transaction, sql).map(Rows::Sqlite),
+            Engine::Postgres => postgres::Rows::open(self.clone(), transaction, sql).await.map(Rows::Postgres),
+            Engine::Sqlite => sqlite::Rows::open(self.clone(), transaction, sql).await.map(Rows::Sqlite),
         }
     }
 
@@ -120,6 +129,15 @@ impl Rows<'_> {
             Self::Postgres(rows) => rows.next().await,
             Self::Sqlite(rows) => rows.next().await,
         }
+    }
+}
+
+/// A column of PostgreSQL as text.
+fn text(column: &str, kind: Kind) -> String {
+    let column = quote::identifier(column);
+    match kind {
+        Kind::Bytes => format!("pg_catalog.encode({column}, 'hex')"),
+        _ => format!("{column}::text"),
     }
 }
 

@@ -26,13 +26,13 @@
 //! the policies of its own command alone. Locks and statements are limited in time; a truncation, which would lock out readers
 //! for a moment, gives up after a tenth of a second. What could not be decided in that time is told as undecided.
 
+mod copy;
 mod outcome;
 mod rows;
 mod tables;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use futures_util::StreamExt;
 use sea_orm::{DbBackend, Statement};
 use tenantry_connection::{Error, Mode, Pool, Session, Transaction};
 use tenantry_realm::TenantKeyType;
@@ -317,11 +317,7 @@ impl Attack<'_> {
         self.report.attacks += 1;
         transaction.execute_raw_sql(&self.enter(attack.state)).await?;
         let data_source = transaction.url().clone();
-        let connection = transaction.raw_postgres_connection().ok_or(Error::Ended)?;
-        let failed = match connection.copy_in_raw(sql).await {
-            Ok(sink) => sink.abort("an attack").await.err(),
-            Err(error) => Some(error),
-        };
+        let failed = copy::copy_in(transaction, sql).await?;
         let outcome = match failed {
             None => Outcome::Done,
             Some(error) => match error.as_database_error().and_then(|error| error.code()) {
@@ -345,18 +341,8 @@ impl Attack<'_> {
         self.report.attacks += 1;
         transaction.execute_raw_sql(&self.enter(State::Foreign)).await?;
         let data_source = transaction.url().clone();
-        let connection = transaction.raw_postgres_connection().ok_or(Error::Ended)?;
-        let mut reached = false;
-        let failed = match connection.copy_out_raw(&format!("COPY {} TO STDOUT", table.target)).await {
-            Ok(mut chunks) => loop {
-                match chunks.next().await {
-                    Some(Ok(_)) => reached = true,
-                    Some(Err(error)) => break Some(error),
-                    None => break None,
-                }
-            },
-            Err(error) => Some(error),
-        };
+        let sql = format!("COPY {} TO STDOUT", table.target);
+        let (reached, failed) = copy::copy_out(&mut transaction, &sql).await?;
         let attack = Try { at, name: "copy out", state: State::Foreign, needs: &[Right::Select], expected: NO_ROW };
         let Some(error) = failed else {
             self.judge(attack, &if reached { Outcome::Reached } else { Outcome::Done });

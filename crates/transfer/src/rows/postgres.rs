@@ -6,7 +6,7 @@ use std::pin::Pin;
 use tenantry_connection::Transaction;
 
 use super::{Reading, Row};
-use crate::{Error, canonical, kind::Kind, quote};
+use crate::{Error, canonical};
 
 /// Eleven bytes of signature, four of flags, four of the extension's length.
 const HEADER: usize = 19;
@@ -21,17 +21,8 @@ pub(crate) struct Rows<'c> {
     begun: bool,
 }
 
-/// What the select list says for a column.
-pub(super) fn text(column: &str, kind: Kind) -> String {
-    let column = quote::identifier(column);
-    match kind {
-        Kind::Bytes => format!("pg_catalog.encode({column}, 'hex')"),
-        _ => format!("{column}::text"),
-    }
-}
-
 impl<'c> Rows<'c> {
-    pub(super) async fn open(reading: Reading, transaction: &'c mut Transaction, sql: &str) -> Result<Self, Error> {
+    pub(super) async fn open(reading: Reading, transaction: &'c mut Transaction, sql: String) -> Result<Self, Error> {
         let copy = format!("COPY ({sql}) TO STDOUT (FORMAT binary)");
         let connection = transaction.raw_postgres_connection().ok_or_else(super::ended)?;
         let chunks = connection.copy_out_raw(&copy).await.map_err(Error::driver(reading.doing()))?;

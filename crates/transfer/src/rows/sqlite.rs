@@ -19,7 +19,7 @@ pub(crate) struct Rows<'c> {
 }
 
 impl<'c> Rows<'c> {
-    pub(super) fn open(reading: Reading, transaction: &'c mut Transaction, sql: String) -> Result<Self, Error> {
+    pub(super) async fn open(reading: Reading, transaction: &'c mut Transaction, sql: String) -> Result<Self, Error> {
         let connection = transaction.raw_sqlite_connection().ok_or_else(super::ended)?;
         Ok(Self { reading, rows: sqlx::query(AssertSqlSafe(sql)).fetch(connection) })
     }
