@@ -23,6 +23,7 @@ pub(crate) fn table() -> TenantTable {
         .column(json_binary_null("before"))
         .column(json_binary_null("after"))
         .column(text_null("actor"))
+        .column(text_null("client_ip"))
         .column(timestamp_with_time_zone("logged_at").default(Expr::current_timestamp()).take())
         .one_of("operation", ["insert", "update", "delete"])
         .index_newest_first(["logged_at", "id"])
@@ -42,6 +43,7 @@ DECLARE
     row_before jsonb;
     row_after jsonb;
     acting text := nullif(current_setting('app.current_user_id', true), '');
+    client text := nullif(current_setting('app.client_ip', true), '');
 BEGIN
     IF TG_OP <> 'INSERT' THEN
         row_before := to_jsonb(OLD);
@@ -53,11 +55,11 @@ BEGIN
         RETURN NULL;
     END IF;
     IF TG_OP = 'DELETE' THEN
-        INSERT INTO public.write_log ({tenant}, table_name, row_id, operation, before, after, actor, logged_at)
-        VALUES (OLD.{tenant}, TG_TABLE_NAME, OLD.id::text, 'delete', row_before, NULL, acting, clock_timestamp());
+        INSERT INTO public.write_log ({tenant}, table_name, row_id, operation, before, after, actor, client_ip, logged_at)
+        VALUES (OLD.{tenant}, TG_TABLE_NAME, OLD.id::text, 'delete', row_before, NULL, acting, client, clock_timestamp());
     ELSE
-        INSERT INTO public.write_log ({tenant}, table_name, row_id, operation, before, after, actor, logged_at)
-        VALUES (NEW.{tenant}, TG_TABLE_NAME, NEW.id::text, CASE TG_OP WHEN 'INSERT' THEN 'insert' ELSE 'update' END, row_before, row_after, acting, clock_timestamp());
+        INSERT INTO public.write_log ({tenant}, table_name, row_id, operation, before, after, actor, client_ip, logged_at)
+        VALUES (NEW.{tenant}, TG_TABLE_NAME, NEW.id::text, CASE TG_OP WHEN 'INSERT' THEN 'insert' ELSE 'update' END, row_before, row_after, acting, client, clock_timestamp());
     END IF;
     RETURN NULL;
 END
@@ -98,11 +100,12 @@ pub(crate) fn sqlite_triggers(
     };
     let entry = |operation: &str, row: &str, before: &str, after: &str| {
         format!(
-            "    INSERT INTO {WRITE_LOG} ({tenant}, table_name, row_id, operation, before, after, actor, logged_at)
-    VALUES ({row}.{tenant}, {}, {}, '{operation}', {before}, {after}, {}, {});\n",
+            "    INSERT INTO {WRITE_LOG} ({tenant}, table_name, row_id, operation, before, after, actor, client_ip, logged_at)
+    VALUES ({row}.{tenant}, {}, {}, '{operation}', {before}, {after}, {}, {}, {});\n",
             literal(table),
             sqlite::uuid_text(&format!("{row}.id")),
             sqlite::setting("app.current_user_id"),
+            sqlite::setting("app.client_ip"),
             sqlite::NOW,
         )
     };

@@ -59,8 +59,8 @@ fn posted(user: Uuid, name: &str, peer: &str) -> Request {
     request
 }
 
-/// The write log has the user. The address and the browser's name are in the same session, where the application's own
-/// triggers and defaults read them: here a table of its own keeps them.
+/// The write log has the user and the address. The browser's name is in the same session, where the application's own triggers
+/// and defaults read it: here a table of its own keeps all three.
 async fn who_acts_arrives_in_the_tenants_database(mut world: World) {
     let place = world.place("acting");
     let (acme, globex) = (world.tenant_on("acme", &place).await.id, Uuid::new_v4());
@@ -82,6 +82,9 @@ async fn who_acts_arrives_in_the_tenants_database(mut world: World) {
     let log = db.write_log(10).await.unwrap();
     assert_eq!(log.len(), 2, "{log:?}");
     assert!(log.iter().all(|entry| entry.actor.as_deref() == Some(&*ann.to_string())), "{log:?}");
+    let mut addresses: Vec<_> = log.iter().filter_map(|entry| entry.client_ip.as_deref()).collect();
+    addresses.sort_unstable();
+    assert_eq!(addresses, ["192.0.2.77", "203.0.113.5"]);
     for (name, address) in [("behind the proxy", "203.0.113.5"), ("direct", "192.0.2.77")] {
         let noted = format!(
             "SELECT CAST(count(*) AS bigint) FROM noted_actors WHERE account = '{name}' AND client_ip = '{address}' \

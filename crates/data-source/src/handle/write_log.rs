@@ -36,6 +36,8 @@ pub struct WriteLogEntry {
     pub after: Option<serde_json::Value>,
     /// Who did it, where the handle knew.
     pub actor: Option<String>,
+    /// The client's address, where the handle knew.
+    pub client_ip: Option<String>,
     /// When.
     pub logged_at: DateTime<Utc>,
 }
@@ -68,7 +70,10 @@ impl FromStr for WriteOperation {
 pub(super) async fn read(db: &TenantDb, limit: u64) -> Result<Vec<WriteLogEntry>, Error> {
     let context = db.context();
     let select = Query::select()
-        .columns(["id", "table_name", "row_id", "operation", "before", "after", "actor", "logged_at"].map(Alias::new))
+        .columns(
+            ["id", "table_name", "row_id", "operation", "before", "after", "actor", "client_ip", "logged_at"]
+                .map(Alias::new),
+        )
         .from(Alias::new(TABLE))
         .and_where(Expr::col(Alias::new(&*context.tenant_column)).eq(context.key.value()))
         .order_by_with_nulls(Alias::new("logged_at"), Order::Desc, NullOrdering::Last)
@@ -89,6 +94,7 @@ fn entry(row: &QueryResult) -> Result<WriteLogEntry, sea_orm::DbErr> {
         before: row.try_get("", "before")?,
         after: row.try_get("", "after")?,
         actor: row.try_get("", "actor")?,
+        client_ip: row.try_get("", "client_ip")?,
         logged_at: row.try_get("", "logged_at")?,
     })
 }
