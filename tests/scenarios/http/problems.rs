@@ -6,7 +6,7 @@ use axum::{Json, Router, body::Body, extract::DefaultBodyLimit, http::Request, r
 use sea_orm::DbErr;
 use tenantry_app_db::{Error as AppDbError, PoolLimitsError, Refusal, entities::SourceKind};
 use tenantry_axum::{Problem, ProblemKind, RequestLayer, ResolveError, TenantSource};
-use tenantry_connection::{ConnectFailure, DataSourceUrl, Error as ConnectionError, UrlError};
+use tenantry_connection::{ConnectFailure, DataSourceUrl, Engine, Error as ConnectionError, UrlError};
 use tenantry_credential::{CredentialColumn, OpenError};
 use tenantry_data_source::{Error as DataSourceError, Finding, RouteError};
 use tenantry_entities::accounts;
@@ -66,6 +66,7 @@ fn connection_errors() -> Vec<(u16, ConnectionError)> {
         (503, exhausted(0, None)),
         (503, ConnectionError::NoDirectUrl { data_source: url() }),
         (503, ConnectionError::NoLogin { data_source: url() }),
+        (503, ConnectionError::NoDriver { data_source: url(), engine: Engine::Postgres }),
         (500, ConnectionError::Ended),
         (500, ConnectionError::Aborted { data_source: url() }),
         (500, ConnectionError::EndsTransaction { data_source: url() }),

@@ -141,7 +141,7 @@ fn by_connection(error: &ConnectionError) -> Problem {
             Some(share) if held >= share => Problem::new(ProblemKind::TooManyRequests),
             _ => Problem::new(ProblemKind::Unavailable).retry_after(Duration::from_secs(1)),
         },
-        ConnectionError::NoDirectUrl { .. } | ConnectionError::NoLogin { .. } => {
+        ConnectionError::NoDirectUrl { .. } | ConnectionError::NoLogin { .. } | ConnectionError::NoDriver { .. } => {
             Problem::new(ProblemKind::Unavailable).retry_after(AFTER_REPAIR)
         }
         ConnectionError::Fenced { .. } => Problem::new(ProblemKind::TenantMoving),
