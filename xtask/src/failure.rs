@@ -39,6 +39,14 @@ pub(crate) enum Failure {
         /// Why.
         source: serde_json::Error,
     },
+    /// A source file could not be parsed.
+    #[error("cannot parse {file}")]
+    Source {
+        /// The file.
+        file: String,
+        /// Where and why.
+        source: syn::Error,
+    },
     /// The scratch database for the entities could not be prepared or read.
     #[error("cannot {action} the scratch database")]
     Scratch {

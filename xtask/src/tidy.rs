@@ -13,6 +13,8 @@ mod sources;
 
 use std::{collections::BTreeSet, fmt};
 
+pub(crate) use docs::headings;
+
 use crate::{failure::Failure, workspace::Workspace};
 
 /// Something that breaks a rule.

@@ -78,6 +78,7 @@ fn install(workspace: &Workspace) -> Result<PathBuf, Failure> {
     let mut cargo = Command::new(process::cargo());
     cargo.args(["install", "mdbook", "--version", VERSION, "--locked", "--no-default-features", "--debug", "--root"]);
     cargo.arg(TOOLS).current_dir(workspace.root()).env("CARGO_TERM_COLOR", "never");
+    eprintln!("mdbook {VERSION} is not there; cargo installs it into {TOOLS}, which takes a few minutes once");
     let part = Part::spinner("mdbook");
     let installed = process::watch(cargo, |line| part.note(line))?;
     if !installed.success {

@@ -1,4 +1,6 @@
-//! `cargo xtask generate-docs`: writes the pages that are made from the code: settings and commands.
+//! `cargo xtask generate-docs`: writes the pages that are made from the code: settings, commands and errors.
+
+mod errors;
 
 use std::fmt::Write as _;
 
@@ -10,8 +12,9 @@ use crate::{failure::Failure, workspace::Workspace};
 
 const SETTINGS_PAGE: &str = "docs/settings.md";
 const COMMANDS_PAGE: &str = "docs/commands.md";
+const ERRORS_PAGE: &str = "docs/errors.md";
 
-/// Writes docs/settings.md and docs/commands.md from the code
+/// Writes docs/settings.md, docs/commands.md and docs/errors.md from the code
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Example:\n  cargo xtask generate-docs --check\n\nExit status: 0 written or up to date, 1 a page differs, 2 could not run."
@@ -25,7 +28,8 @@ pub(crate) struct Args {
 pub(crate) fn run(Args { check }: Args) -> Result<Outcome, Failure> {
     let workspace = Workspace::here();
     let mut current = true;
-    for (page, text) in [(SETTINGS_PAGE, settings_page()), (COMMANDS_PAGE, commands_page())] {
+    let errors = errors::page(&workspace)?;
+    for (page, text) in [(SETTINGS_PAGE, settings_page()), (COMMANDS_PAGE, commands_page()), (ERRORS_PAGE, errors)] {
         if !check {
             workspace.write(page, &text)?;
             println!("{page}");

@@ -13,6 +13,8 @@ use std::collections::BTreeSet;
 
 use tenantry::settings::reference::SETTINGS;
 
+pub(crate) use links::headings;
+
 use super::Finding;
 use crate::{
     failure::Failure,

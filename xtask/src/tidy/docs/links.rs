@@ -73,17 +73,22 @@ fn links(text: &str) -> impl Iterator<Item = (usize, &str)> {
     })
 }
 
-/// The ids that mdBook gives to the headings of a page: the text in lower case, letters, digits, `-` and `_` alone, blanks as
-/// `-`, and a number behind what would be there twice.
+/// The ids of a page's headings.
 fn anchors(text: &str) -> BTreeSet<String> {
-    let mut found = BTreeSet::new();
-    for (_, line) in outside_fences(text) {
+    headings(text).into_iter().map(|(_, _, id)| id).collect()
+}
+
+/// The headings of a page: index of the line, text, and the id that mdBook gives it. That is the text in lower case, letters,
+/// digits, `-` and `_` alone, blanks as `-`, and a number behind what would be there twice.
+pub(crate) fn headings(text: &str) -> Vec<(usize, String, String)> {
+    let mut found: Vec<(usize, String, String)> = Vec::new();
+    for (index, line) in outside_fences(text) {
         let heading = line.trim_start_matches('#');
         if heading.len() == line.len() || !heading.starts_with(' ') {
             continue;
         }
-        let id: String = shown(heading)
-            .trim()
+        let title = shown(heading).trim().to_owned();
+        let id: String = title
             .to_lowercase()
             .chars()
             .filter_map(|c| match c {
@@ -92,11 +97,9 @@ fn anchors(text: &str) -> BTreeSet<String> {
                 _ => None,
             })
             .collect();
-        let unused = (1..).map(|number| format!("{id}-{number}")).find(|id| !found.contains(id));
-        match unused {
-            Some(other) if found.contains(&id) => found.insert(other),
-            _ => found.insert(id),
-        };
+        let numbered = (1..).map(|number| format!("{id}-{number}"));
+        let unused = [id.clone()].into_iter().chain(numbered).find(|id| found.iter().all(|(_, _, other)| other != id));
+        found.push((index, title, unused.unwrap_or(id)));
     }
     found
 }
