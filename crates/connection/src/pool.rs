@@ -288,3 +288,20 @@ fn one_session<DB: sqlx::Database>(
     let options = options.max_connections(1).min_connections(0).acquire_timeout(acquire_timeout);
     options.idle_timeout(None).max_lifetime(None)
 }
+
+#[cfg(all(test, not(all(feature = "postgres", feature = "sqlite"))))]
+mod tests {
+    use super::*;
+
+    /// Catches an engine that is left out and then missed in the middle of something.
+    #[test]
+    fn an_absent_engine_is_refused_by_name() {
+        let (absent, name) = match cfg!(feature = "sqlite") {
+            true => ("postgresql://db.example.com/crm", "PostgreSQL"),
+            false => ("sqlite:/srv/a.db", "SQLite"),
+        };
+        let url = DataSourceUrl::parse(absent).expect("it is a URL");
+        let refused = Pool::new(&url, None, &PoolOptions::default()).expect_err("there is no driver");
+        assert!(refused.to_string().ends_with(&format!("was built without {name}")), "{refused}");
+    }
+}

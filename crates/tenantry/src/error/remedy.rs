@@ -132,6 +132,7 @@ fn of_connection(error: &ConnectionError) -> Option<String> {
                  'postgresql://SERVER:5432/DATABASE') ON CONFLICT (url) DO UPDATE SET direct_url = excluded.direct_url"
             ));
         }
+        ConnectionError::NoDriver { .. } => "build the program with both features of tenantry, `postgres` and `sqlite`",
         ConnectionError::PermissionDenied { .. } => "the schema belongs to the service login; is it the one in use?",
         _ => return None,
     };

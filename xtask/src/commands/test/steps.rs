@@ -17,7 +17,7 @@ const fn step(name: &'static str, commands: fn(&Workspace) -> Result<Vec<Command
     Step { name, commands, counts_tests: false }
 }
 
-pub(super) const STEPS: [Step; 14] = [
+pub(super) const STEPS: &[Step] = &[
     step("format", |workspace| Ok(vec![cargo(workspace, &["fmt", "--all", "--check"])])),
     step("lints", |workspace| {
         Ok(vec![cargo(workspace, &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])])
@@ -31,6 +31,9 @@ pub(super) const STEPS: [Step; 14] = [
         // Read by rustdoc alone: nothing else is built anew for it.
         doc.env("RUSTDOCFLAGS", "-D warnings");
         Ok(vec![doc])
+    }),
+    step("engines", |workspace| {
+        Ok(["postgres", "sqlite"].iter().flat_map(|engine| alone(workspace, engine)).collect())
     }),
     step("entities", |workspace| Ok(vec![xtask(workspace, &["generate-entities", "--check"])])),
     step("tidy", |workspace| Ok(vec![xtask(workspace, &["tidy"])])),
@@ -50,6 +53,15 @@ fn cargo(workspace: &Workspace, arguments: &[&str]) -> Command {
     command.env("CARGO_TERM_COLOR", "never").env("CARGO_TERM_PROGRESS_WHEN", "never");
     documents::without_settings(&mut command);
     command
+}
+
+/// The facade with one engine, and what a URL of the other one comes to.
+fn alone(workspace: &Workspace, engine: &str) -> [Command; 2] {
+    let lints = ["clippy", "--package", "tenantry", "--no-default-features", "--features", engine];
+    let mut lints = cargo(workspace, &lints);
+    lints.args(["--", "-D", "warnings"]);
+    let tests = ["test", "--package", "tenantry-connection", "--features", engine, "--lib", "pool::tests"];
+    [lints, cargo(workspace, &tests)]
 }
 
 /// This program as a developer starts it. The file that is running may have been replaced by the tests' build.
