@@ -3,6 +3,7 @@
 mod bench;
 mod book;
 mod demo;
+mod deny;
 mod generate_docs;
 mod generate_entities;
 mod test;
@@ -59,6 +60,7 @@ pub(crate) enum Harness {
     Test(test::Args),
     Bench(bench::Args),
     Book(book::Args),
+    Deny(deny::Args),
     GenerateEntities(generate_entities::Args),
     GenerateDocs(generate_docs::Args),
     Tidy(tidy::Args),
@@ -71,6 +73,7 @@ impl Harness {
             Self::Test(args) => test::run(args).await,
             Self::Bench(args) => bench::run(&args),
             Self::Book(args) => book::run(&args),
+            Self::Deny(args) => deny::run(&args),
             Self::GenerateEntities(args) => generate_entities::run(args).await,
             Self::GenerateDocs(args) => generate_docs::run(args),
             Self::Tidy(args) => tidy::run(args),

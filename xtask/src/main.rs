@@ -11,6 +11,7 @@ mod entities;
 mod failure;
 mod process;
 mod tidy;
+mod tool;
 mod workspace;
 
 use std::process::ExitCode;

@@ -5,17 +5,14 @@
 
 mod pages;
 
-use std::{path::PathBuf, process::Command};
-
-use tenantry_cli::progress::Part;
+use std::process::Command;
 
 use super::Outcome;
-use crate::{failure::Failure, process, workspace::Workspace};
+use crate::{failure::Failure, process, tool::Tool, workspace::Workspace};
 
-/// Needs a Rust that is no newer than the workspace's.
-const VERSION: &str = "0.5.4";
-/// Where it is installed: `bin/` is below.
-const TOOLS: &str = "target/tools";
+/// Without search, server and optimisation: a book is built in a second, and the tool in two minutes.
+const MDBOOK: Tool =
+    Tool { package: "mdbook", version: "0.5.4", says: "mdbook v0.5.4", without: &["--no-default-features", "--debug"] };
 /// As book.toml has it.
 const BOOK: &str = "target/book";
 
@@ -36,7 +33,7 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args) -> Result<Outcome, Failure> {
     let workspace = Workspace::here();
-    let mut mdbook = Command::new(found(&workspace).map_or_else(|| install(&workspace), Ok)?);
+    let mut mdbook = Command::new(MDBOOK.find_or_install(&workspace)?);
     mdbook.arg("build").current_dir(workspace.root()).env_remove("MDBOOK_LOG");
     if args.open {
         mdbook.arg("--open");
@@ -62,29 +59,4 @@ pub(crate) fn run(args: &Args) -> Result<Outcome, Failure> {
 /// The log's lines begin with their level.
 fn is_complaint(line: &str) -> bool {
     matches!(line.split_whitespace().next(), Some("WARN" | "ERROR"))
-}
-
-/// The program of this version that is there already.
-fn found(workspace: &Workspace) -> Option<PathBuf> {
-    let places = [workspace.path(&format!("{TOOLS}/bin/mdbook")), PathBuf::from("mdbook")];
-    places.into_iter().find(|program| {
-        let answer = Command::new(program).arg("--version").output();
-        answer.is_ok_and(|answer| String::from_utf8_lossy(&answer.stdout).trim() == format!("mdbook v{VERSION}"))
-    })
-}
-
-/// Without search, server and optimisation: a book is built in a second, and the tool in two minutes.
-fn install(workspace: &Workspace) -> Result<PathBuf, Failure> {
-    let mut cargo = Command::new(process::cargo());
-    cargo.args(["install", "mdbook", "--version", VERSION, "--locked", "--no-default-features", "--debug", "--root"]);
-    cargo.arg(TOOLS).current_dir(workspace.root()).env("CARGO_TERM_COLOR", "never");
-    eprintln!("mdbook {VERSION} is not there; cargo installs it into {TOOLS}, which takes a few minutes once");
-    let part = Part::spinner("mdbook");
-    let installed = process::watch(cargo, |line| part.note(line))?;
-    if !installed.success {
-        let command = format!("cargo install mdbook --version {VERSION}");
-        return Err(Failure::Program { command, output: installed.lines.join("\n") });
-    }
-    part.finish(&format!("mdbook {VERSION} is in {TOOLS}"));
-    Ok(workspace.path(&format!("{TOOLS}/bin/mdbook")))
 }

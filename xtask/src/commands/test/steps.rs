@@ -38,6 +38,7 @@ pub(super) const STEPS: &[Step] = &[
     step("entities", |workspace| Ok(vec![xtask(workspace, &["generate-entities", "--check"])])),
     step("tidy", |workspace| Ok(vec![xtask(workspace, &["tidy"])])),
     step("pages", |workspace| Ok(vec![xtask(workspace, &["generate-docs", "--check"])])),
+    step("dependencies", |workspace| Ok(vec![xtask(workspace, &["deny"])])),
     step("book", |workspace| Ok(vec![xtask(workspace, &["book", "--check"])])),
     step("demo", |workspace| Ok(vec![xtask(workspace, &["demo"])])),
     step("example", |workspace| Ok(vec![cargo(workspace, &["run", "--quiet", "--package", "bookings"])])),
