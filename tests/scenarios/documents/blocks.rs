@@ -1,7 +1,14 @@
 //! Every block of code in the book is held to something: Rust is compiled as a doc test, shell parses (and is run where it is to
-//! be run), SQL is run on an application database, TOML is read as settings. A block that nothing holds is an error here.
+//! be run), SQL is run on an application database, TOML is read as settings or as a manifest's dependencies. A block that nothing
+//! holds is an error here.
 
-use std::{collections::HashMap, path::PathBuf, process::Command};
+use std::{
+    collections::HashMap,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use serde_json::Value;
 
 use tenantry::{
     migrations::TenantDataMigrator,
@@ -13,6 +20,8 @@ use super::page::{Page, root};
 
 /// The doc tests of the book: one line for each page that has Rust in it.
 const DOC_TESTS: &str = "tests/src/lib.rs";
+/// A block of TOML that begins so is of a manifest, every other one is of the settings.
+const MANIFEST: &str = "[dependencies]";
 /// Its JSON is run by the scenario about JSON conditions.
 const JSON_PAGE: &str = "docs/json-conditions.md";
 
@@ -68,13 +77,49 @@ fn every_shell_block_parses() {
 /// Catches a setting in an example file that was renamed, or a value that is refused.
 #[test]
 fn every_settings_file_is_read() {
-    let blocks = blocks("toml");
+    let blocks: Vec<_> = blocks("toml").into_iter().filter(|(_, text)| !text.starts_with(MANIFEST)).collect();
     assert!(!blocks.is_empty());
     for (page, text) in blocks {
         let file = SettingsFile { path: PathBuf::from("tenantry.toml"), text: text.clone() };
         let read = Settings::from_sources(Some(&file), &HashMap::new());
         assert!(read.is_ok(), "{page}:\n{text}\n{}", read.unwrap_err());
     }
+}
+
+/// Catches a crate or a feature that a page tells to depend on and that is not there. A line that is commented out is a choice
+/// in place of the others.
+#[test]
+fn every_dependency_can_be_had() {
+    let ours = packages(root());
+    for (page, text) in blocks("toml").into_iter().filter(|(_, text)| text.starts_with(MANIFEST)) {
+        let choices =
+            text.lines().filter_map(|line| line.strip_prefix("# ")).map(|line| format!("{MANIFEST}\n{line}\n"));
+        for choice in std::iter::once(text.clone()).chain(choices) {
+            let folder = tempfile::tempdir().unwrap();
+            std::fs::create_dir(folder.path().join("src")).unwrap();
+            std::fs::write(folder.path().join("src/lib.rs"), "").unwrap();
+            let manifest = format!("[package]\nname = \"page\"\nedition = \"2024\"\n[workspace]\n{choice}");
+            std::fs::write(folder.path().join("Cargo.toml"), manifest).unwrap();
+            for wanted in packages(folder.path())[0]["dependencies"].as_array().unwrap() {
+                let found = ours.iter().find(|package| package["name"] == wanted["name"]);
+                let found = found.unwrap_or_else(|| panic!("{page}: {} is no package here", wanted["name"]));
+                for feature in wanted["features"].as_array().unwrap() {
+                    let there = found["features"].get(feature.as_str().unwrap()).is_some();
+                    assert!(there, "{page}: {} has no feature {feature}", wanted["name"]);
+                }
+            }
+        }
+    }
+}
+
+/// The packages of a manifest, as cargo understands it.
+fn packages(folder: &Path) -> Vec<Value> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let arguments = ["metadata", "--no-deps", "--offline", "--format-version", "1"];
+    let output = Command::new(cargo).args(arguments).current_dir(folder).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let metadata: Value = serde_json::from_slice(&output.stdout).unwrap();
+    metadata["packages"].as_array().unwrap().clone()
 }
 
 /// Catches a column of the application database that a page sets and that is not there.
