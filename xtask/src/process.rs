@@ -13,6 +13,13 @@ pub(crate) fn cargo() -> String {
     std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned())
 }
 
+/// The version of the compiler beside that cargo, such as `1.95.0`.
+pub(crate) fn rust_version() -> Result<String, Failure> {
+    let program = std::env::var("RUSTC").unwrap_or_else(|_| "rustc".to_owned());
+    let answer = output(&program, &["--version"], Path::new("."))?;
+    Ok(answer.split_whitespace().nth(1).unwrap_or_default().to_owned())
+}
+
 /// Runs a program to its end and returns what it printed; an exit status other than 0 is a failure.
 pub(crate) fn output(program: &str, arguments: &[&str], directory: &Path) -> Result<String, Failure> {
     let output = run(program, arguments, directory)?;

@@ -70,9 +70,20 @@ pub(crate) async fn run(Args { only }: Args) -> Result<Outcome, Failure> {
     if pooler.is_none() {
         println!("skipped: {BEHIND_A_POOLER}, because PgBouncer is not installed");
     }
+    println!("{}", least_rust(&process::rust_version()?));
     let (passed, failed) = total(&done);
     println!("{passed} passed, {failed} failed");
     Ok(Outcome::of(failed == 0))
+}
+
+/// What the run says of the least version of Rust that the manifests state: whoever builds with it has checked it.
+fn least_rust(used: &str) -> String {
+    let least = env!("CARGO_PKG_RUST_VERSION");
+    if used == least || used.strip_prefix(least).is_some_and(|patch| patch.starts_with('.')) {
+        format!("Rust {used} is the least version that is stated: this run has checked it")
+    } else {
+        format!("Rust {used} is not the least version that is stated, {least}: this run says nothing of that one")
+    }
 }
 
 fn chosen(only: &[String]) -> Result<Vec<&'static Step>, Failure> {
@@ -157,6 +168,14 @@ mod tests {
         assert_eq!(total(&[step(false, None), step(true, Some((7, 0)))]), (7, 1));
         assert_eq!(total(&[step(false, Some((7, 2)))]), (7, 2));
         assert_eq!(total(&[step(false, Some((7, 0)))]), (7, 1), "a test binary that crashed reports no failed test");
+    }
+
+    /// Catches a run with a newer Rust that passes for a check of the least one.
+    #[test]
+    fn only_the_least_rust_checks_the_least_rust() {
+        let least = env!("CARGO_PKG_RUST_VERSION");
+        assert!(least_rust(&format!("{least}.3")).ends_with("has checked it"));
+        assert!(least_rust(&format!("{least}0.0")).contains("says nothing"));
     }
 
     #[test]
