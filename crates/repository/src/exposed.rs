@@ -39,6 +39,9 @@ pub struct Limits {
     pub list: usize,
     /// `and`, `or` and `not` within each other: 5, and never more than 50.
     pub depth: usize,
+    /// `contains` and `starts_with` in one filter: 10, and never more than 30. PostgreSQL keeps 32 patterns that it has compiled;
+    /// with more than that it compiles each of them anew for each row.
+    pub searches: usize,
     /// Characters of a text to be compared or searched: 1 000, and never more than [`MAX_SEARCH_CHARACTERS`] where it is
     /// searched.
     pub text: usize,
@@ -60,6 +63,7 @@ impl Default for Limits {
             conditions: 50,
             list: 200,
             depth: 5,
+            searches: 10,
             text: MAX_SEARCH_CHARACTERS,
             order: 4,
             page: 100,
@@ -78,6 +82,7 @@ impl Limits {
     fn within_reason(mut self) -> Self {
         self.conditions = self.conditions.min(500);
         self.depth = self.depth.min(50);
+        self.searches = self.searches.min(30);
         self.page = self.page.clamp(1, MAX_PAGE_LIMIT);
         self.default_page = self.default_page.clamp(1, self.page);
         self

@@ -119,6 +119,7 @@ async fn every_comparison_is_one_that_the_engine_has(world: World) {
     let wide = Exposed::<accounts::Entity>::new().limits(|limits| {
         limits.list = 10_000;
         limits.conditions = 500;
+        limits.searches = 30;
     });
     let ids: Vec<_> = (0..10_000_u128).map(|number| json!(Uuid::from_u128(number))).collect();
     let filter = wide.filter(&json!({"id": {"not_in": ids}})).unwrap();
@@ -128,8 +129,8 @@ async fn every_comparison_is_one_that_the_engine_has(world: World) {
         let text = letter.repeat(1_000);
         let searches =
             |number: usize| json!({"or": vec![json!({"name": {"contains": text, "starts_with": text}}); number]});
-        for (json, found) in [(searches(25), 0), (json!({"not": searches(25)}), 1)] {
-            let filter = exposed.filter(&json).unwrap();
+        for (json, found) in [(searches(15), 0), (json!({"not": searches(15)}), 1)] {
+            let filter = wide.filter(&json).unwrap();
             assert_eq!(repository.count(&Query::new().matching(filter)).await.unwrap(), found, "{letter}");
         }
     }

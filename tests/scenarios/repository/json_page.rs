@@ -117,13 +117,14 @@ fn the_tables_are_those_of_the_code() {
     let codes: BTreeSet<String> = FaultCode::ALL.iter().map(|code| json!(code).as_str().unwrap().to_owned()).collect();
     assert_eq!(codes.len(), FaultCode::ALL.len());
     assert_eq!(first_cells(&section("Faults")), codes);
-    let Limits { conditions, list, depth, text, order, page: rows, default_page, offset, faults, .. } =
+    let Limits { conditions, list, depth, searches, text, order, page: rows, default_page, offset, faults, .. } =
         Limits::default();
     let limits = section("Limits");
     for (name, default) in [
         ("conditions", conditions as u64),
         ("list", list as u64),
         ("depth", depth as u64),
+        ("searches", searches as u64),
         ("text", text as u64),
         ("order", order as u64),
         ("page", rows),
@@ -134,5 +135,5 @@ fn the_tables_are_those_of_the_code() {
         let row = limits.lines().find(|line| line.starts_with(&format!("| `{name}`"))).unwrap();
         assert_eq!(row.split('|').nth(2).unwrap().trim(), default.to_string(), "{name}");
     }
-    assert_eq!(first_cells(&limits).len(), 9);
+    assert_eq!(first_cells(&limits).len(), 10);
 }

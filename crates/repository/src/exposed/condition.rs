@@ -90,7 +90,7 @@ impl<E: TenantEntity> Exposed<E> {
             return Node::All(Vec::new());
         }
         let scratch = <E::ActiveModel as ActiveModelTrait>::default();
-        let mut reader = Reader { exposed: self, faults, conditions: 0, values: 0, scratch };
+        let mut reader = Reader { exposed: self, faults, conditions: 0, searches: 0, values: 0, scratch };
         reader.object(json, at, 0, false)
     }
 }
@@ -99,6 +99,7 @@ struct Reader<'a, E: TenantEntity> {
     exposed: &'a Exposed<E>,
     faults: &'a mut Faults,
     conditions: usize,
+    searches: usize,
     values: usize,
     /// Takes each value, and refuses what the entity's own field would: a text that is none of an enum's.
     scratch: E::ActiveModel,
@@ -248,6 +249,13 @@ impl<E: TenantEntity> Reader<'_, E> {
                 Operand { negated: negated == is, ..column }.is_null()
             }
             Operator::Contains | Operator::StartsWith => {
+                self.searches += 1;
+                let most = self.limits().searches;
+                if self.searches > most {
+                    let message = format!("a filter has at most {most} times contains or starts_with");
+                    self.faults.add(at, FaultCode::TooMany, message);
+                    return None;
+                }
                 let text = self.text(operand, at)?;
                 let search = match operator {
                     Operator::Contains => SearchOptions::contains(text, [rule.column]),

@@ -160,6 +160,9 @@ fn what_costs_too_much_is_refused_with_the_limit() {
     assert_eq!(deep.faults[0].code, FaultCode::TooDeep);
     assert!(deep.faults[0].message.contains("at most 5"), "{deep}");
 
+    let searches = |number: usize| json!({"or": vec![json!({"name": {"contains": "a"}}); number]});
+    assert!(exposed().filter(&searches(10)).is_ok());
+    assert_eq!(codes(exposed().filter(&searches(11))), [("/or/10/name/contains".to_owned(), FaultCode::TooMany)]);
     let conditions = |number: usize| json!({"and": vec![json!({"id": 1}); number]});
     assert!(exposed().filter(&conditions(50)).is_ok());
     assert_eq!(codes(exposed().filter(&conditions(51))), [("/and".to_owned(), FaultCode::TooMany)]);
@@ -171,11 +174,14 @@ fn what_costs_too_much_is_refused_with_the_limit() {
         limits.conditions = 1_000_000;
         limits.depth = 1_000_000;
         limits.list = 1_000_000;
+        limits.searches = 1_000_000;
         limits.faults = 3;
     });
     assert!(few.filter(&conditions(500)).is_ok());
     assert_eq!(codes(few.filter(&conditions(501)))[0].1, FaultCode::TooMany, "an engine has its own limits");
     assert_eq!(codes(few.filter(&nested(51)))[0].1, FaultCode::TooDeep);
+    assert!(few.filter(&searches(30)).is_ok());
+    assert_eq!(codes(few.filter(&searches(31)))[0].1, FaultCode::TooMany);
     assert_eq!(codes(few.filter(&json!({"id": {"in": vec![1; 10_001]}})))[0].1, FaultCode::TooMany);
     let all_wrong: serde_json::Map<_, _> = (0..9).map(|number| (format!("c{number}"), json!(1))).collect();
     let faults = few.filter(&Json::Object(all_wrong)).err().unwrap();
