@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use sea_orm::ActiveValue::Set;
+use sea_orm::{ActiveValue::Set, ColumnTrait};
 use tenantry_data_source::{ConnectionError, Error as DataSourceError, TenantDb};
 use tenantry_entities::accounts;
 use tenantry_repository::{Error, Query, RepositoryExt};
 use tokio::time::timeout;
+use uuid::Uuid;
 
 use super::{
     answer, names,
@@ -204,4 +205,21 @@ async fn a_worker_keeps_no_tenant() {
     drop(jobs);
     assert_eq!(worker.await.unwrap(), 24);
     assert_eq!(names(&world.db(0).await).await.unwrap(), [name_of(0)]);
+}
+
+/// Attack: with texts that differ from request to request a tenant fills the sessions that all share with prepared statements, each
+/// of which takes as much memory on the server as it has values.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_statement_with_many_values_leaves_nothing_prepared() {
+    let world = World::new(Setup::default()).await.with_accounts().await;
+    let lease = world.db(0).await.lease().await.unwrap();
+    for values in [900_u128, 1_001] {
+        let ids = (0..values).map(Uuid::from_u128);
+        let query = Query::new().filter(accounts::Column::Id.is_in(ids));
+        assert_eq!(lease.repository::<accounts::Entity>().find_many(&query).await.unwrap(), []);
+    }
+    let transaction = lease.begin().await.unwrap();
+    let kept = "SELECT array_agg(cardinality(parameter_types) ORDER BY name)::text FROM pg_prepared_statements \
+                WHERE cardinality(parameter_types) > 500";
+    assert_eq!(answer::<String>(&transaction, kept).await, "{901}");
 }

@@ -257,9 +257,14 @@ pub(crate) fn column(error: &dyn DatabaseError) -> Option<String> {
     error.try_downcast_ref::<PgDatabaseError>()?.column().map(str::to_owned)
 }
 
+/// The most values of a statement that stays prepared. It takes memory of the server for each of them, on every connection, and a
+/// list as long as that hardly ever comes twice with the same length.
+const MOST_KEPT_VALUES: usize = 1_000;
+
 /// A named statement is parsed once for each connection. Behind a pooler in transaction mode it has to be unnamed: a named one
 /// would be looked for on another server connection.
 fn query(sql: String, values: Values, named: bool) -> Query<'static, Postgres, SqlxValues> {
+    let named = named && values.0.len() <= MOST_KEPT_VALUES;
     sqlx::query_with(AssertSqlSafe(sql), SqlxValues(values)).persistent(named)
 }
 
