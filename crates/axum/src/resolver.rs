@@ -129,7 +129,9 @@ impl TenantResolver {
 
     pub(crate) fn checked(self, app_db: AppDb) -> Result<Resolver, SetupError> {
         let domain = |given: String| host::domain(&given).ok_or(SetupError::Domain { given });
-        let domains = self.domains.into_iter().map(domain).collect::<Result<_, _>>()?;
+        let mut domains = self.domains.into_iter().map(domain).collect::<Result<Vec<_>, _>>()?;
+        // `acme.app.example.com` is below `app.example.com`, also where `example.com` is another of them.
+        domains.sort_by_key(|domain| std::cmp::Reverse(domain.len()));
         let own_hosts = self.own_hosts.into_iter().map(domain).collect::<Result<_, _>>()?;
         let header = |given: String| given.parse().map_err(|_| SetupError::Header { given });
         if self.forwarded_host && self.proxies.is_empty() {

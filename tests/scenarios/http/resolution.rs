@@ -17,6 +17,8 @@ use super::{Answer, call, get};
 use crate::world::{World, on_both_engines};
 
 on_both_engines!(
+    a_domain_that_merely_looks_alike_gets_no_visitors,
+    the_longest_domain_counts,
     every_source_names_its_tenant,
     a_verified_claim_beats_the_rest_and_a_mismatch_is_refused,
     unsigned_sources_that_disagree_are_refused,
@@ -132,6 +134,31 @@ async fn a_verified_claim_beats_the_rest_and_a_mismatch_is_refused(world: World)
         let answer = call(&app, get("acme.app.example.com", path)).await;
         assert_eq!(answer.problem(), (401, "unauthenticated".to_owned()));
         assert!(answer.headers.contains_key("www-authenticate"));
+    }
+}
+
+/// Attack: a letter that the database folds to another, and its unique index does not, leads a neighbour's visitors astray.
+async fn a_domain_that_merely_looks_alike_gets_no_visitors(world: World) {
+    let (acme, _) = two_tenants(&world).await;
+    world.app_sql("UPDATE tenants SET domain = '\u{212a}iel.example' WHERE subdomain = 'globex'").await;
+    let app = app(&world, everything());
+    assert_eq!(call(&app, get("kiel.example", "/")).await.problem(), (404, "tenant-unknown".to_owned()));
+    world.app_sql("UPDATE tenants SET domain = 'Kiel.example' WHERE subdomain = 'acme'").await;
+    let app = self::app(&world, everything());
+    assert_eq!(tenant_of(&call(&app, get("kiel.example", "/")).await), acme);
+}
+
+/// Whichever of two domains, one below the other, was named first.
+async fn the_longest_domain_counts(world: World) {
+    let (acme, _) = two_tenants(&world).await;
+    for domains in [["example.com", "app.example.com"], ["app.example.com", "example.com"]] {
+        let resolver = domains.into_iter().fold(TenantResolver::new(), TenantResolver::subdomain_of);
+        let app = app(&world, resolver.reserve_subdomains(["www"]).header("x-tenant"));
+        for host in ["acme.app.example.com", "acme.example.com"] {
+            assert_eq!(tenant_of(&call(&app, get(host, "/")).await), acme, "{host} {domains:?}");
+        }
+        let own = with_header(get("www.app.example.com", "/"), "x-tenant", "acme");
+        assert_eq!(tenant_of(&call(&app, own).await), acme, "{domains:?}");
     }
 }
 

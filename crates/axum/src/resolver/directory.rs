@@ -142,7 +142,13 @@ impl Directory {
             Name::Subdomain(label) => self.app_db.tenant_by_subdomain(label).await,
             Name::Domain(domain) => {
                 let lower = Func::lower(Expr::col(tenants::Column::Domain.as_column_ref()));
-                self.app_db.find::<tenants::Entity>().filter(Expr::from(lower).eq(domain.as_str())).one().await
+                let similar = self.app_db.find::<tenants::Entity>().filter(Expr::from(lower).eq(domain.as_str())).all();
+                // A database may take other letters for these, such as the Kelvin sign for a k, where its unique index does not:
+                // nobody gets a neighbour's visitors with one.
+                let same = |tenant: &tenants::Model| {
+                    tenant.domain.as_ref().is_some_and(|own| own.eq_ignore_ascii_case(domain))
+                };
+                similar.await.map(|similar| similar.into_iter().find(same))
             }
         };
         let tenant = tenant.map_err(|error| NotFound::NotAsked(NotAsked::Failed(Arc::new(error))))?;
