@@ -113,7 +113,7 @@ fn structured(response: Response) -> Response {
     let mut problem = Problem::from_status(status).into_response();
     for (name, value) in response.headers() {
         // The rest is about the error itself: what is allowed, when to retry.
-        if ![header::CONTENT_TYPE, header::CONTENT_LENGTH].contains(name) {
+        if ![header::CONTENT_TYPE, header::CONTENT_LENGTH, header::CONTENT_ENCODING].contains(name) {
             problem.headers_mut().append(name, value.clone());
         }
     }

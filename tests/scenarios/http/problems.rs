@@ -2,7 +2,14 @@
 
 use std::sync::Arc;
 
-use axum::{Json, Router, body::Body, extract::DefaultBodyLimit, http::Request, response::IntoResponse, routing::get};
+use axum::{
+    Json, Router,
+    body::Body,
+    extract::DefaultBodyLimit,
+    http::{Request, StatusCode},
+    response::IntoResponse,
+    routing::get,
+};
 use sea_orm::DbErr;
 use tenantry_app_db::{Error as AppDbError, PoolLimitsError, Refusal, entities::SourceKind};
 use tenantry_axum::{Problem, ProblemKind, RequestLayer, ResolveError, TenantSource};
@@ -332,6 +339,16 @@ async fn the_frameworks_own_errors_are_problems_too() {
     assert_eq!((fine.status.as_u16(), fine.text.as_str()), (200, "7"));
     let own = call(&app, Request::get("/own").body(Body::empty()).unwrap()).await;
     assert_eq!((own.status.as_u16(), own.text.as_str()), (418, "\"short and stout\""), "the application's own form");
+}
+
+/// A problem is not in the form that the text in its place was in.
+#[tokio::test]
+async fn a_problem_is_not_compressed_where_the_text_was() {
+    let gzipped = || async { (StatusCode::BAD_REQUEST, [("content-encoding", "gzip"), ("allow", "GET")], "zipped") };
+    let app = Router::new().route("/", get(gzipped)).layer(RequestLayer);
+    let answer = call(&app, Request::get("/").body(Body::empty()).unwrap()).await;
+    assert_eq!(answer.problem(), (400, "bad-request".to_owned()));
+    assert_eq!((answer.header("content-encoding"), answer.header("allow")), ("", "GET"));
 }
 
 #[test]
