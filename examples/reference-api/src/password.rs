@@ -6,7 +6,7 @@
 use std::{sync::Arc, time::Duration};
 
 use argon2::{
-    Argon2,
+    Algorithm, Argon2,
     password_hash::{self, PasswordHash, PasswordHasher, PasswordVerifier, SaltString},
 };
 use ring::rand::{SecureRandom, SystemRandom};
@@ -62,7 +62,7 @@ impl Passwords {
     /// [`HashError`]. A call that is dropped keeps its turn until its hash is made: nobody gets more turns by leaving.
     pub async fn verify(&self, password: String, stored: Option<String>) -> Result<bool, HashError> {
         let turn = self.turn().await?;
-        let known = stored.as_deref().is_some_and(|stored| PasswordHash::new(stored).is_ok());
+        let known = stored.as_deref().is_some_and(is_ours);
         let stored = stored.filter(|_| known).unwrap_or_else(|| self.nobodys.clone());
         let same = blocking(turn, move || {
             let stored = PasswordHash::new(&stored)?;
@@ -93,6 +93,11 @@ async fn blocking<T: Send + 'static>(
     done.await.map_err(|_| HashError::Hash)
 }
 
+/// Whether it is one that can be compared. A user with one of another scheme is answered as nobody is.
+fn is_ours(stored: &str) -> bool {
+    PasswordHash::new(stored).is_ok_and(|stored| Algorithm::try_from(stored.algorithm).is_ok() && stored.hash.is_some())
+}
+
 fn hash(password: &[u8]) -> Result<String, HashError> {
     let mut salt = [0; 16];
     SystemRandom::new().fill(&mut salt).map_err(|_| HashError::Hash)?;
@@ -107,6 +112,9 @@ mod tests {
     #![expect(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
     use super::*;
 
+    /// Of a password scheme that this is not.
+    const OTHER: &str = "$pbkdf2-sha256$i=1000$c2FsdHNhbHQ$aGFzaGhhc2hoYXNo";
+
     #[tokio::test]
     async fn only_the_password_itself_is_accepted() {
         let passwords = Passwords::new().unwrap();
@@ -116,7 +124,7 @@ mod tests {
         for wrong in ["", "correct horse ", "Correct horse"] {
             assert!(!passwords.verify(wrong.to_owned(), Some(stored.clone())).await.unwrap(), "{wrong}");
         }
-        for no_hash in [None, Some(String::new()), Some("correct horse".to_owned())] {
+        for no_hash in [None, Some(String::new()), Some("correct horse".to_owned()), Some(OTHER.to_owned())] {
             assert!(!passwords.verify("correct horse".to_owned(), no_hash).await.unwrap());
         }
         assert_ne!(stored, passwords.hash("correct horse".to_owned()).await.unwrap(), "every hash has its own salt");

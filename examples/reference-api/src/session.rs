@@ -10,7 +10,7 @@ use std::time::Duration;
 use axum::{
     Extension, Json,
     extract::{Request, State},
-    http::{HeaderMap, HeaderName, StatusCode, header},
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
     middleware::Next,
     response::{IntoResponse, Response},
 };
@@ -138,7 +138,10 @@ pub(crate) async fn authenticate(State(api): State<Api>, mut request: Request, n
             Err(problem) => return problem.into_response(),
         }
     }
-    next.run(request).await
+    let mut response = next.run(request).await;
+    // The paths are the same for all tenants: what stores answers on the way must not give one's to another.
+    response.headers_mut().entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    response
 }
 
 /// The user of a session, if it is still one: active, of the same tenant and with the same password.

@@ -117,6 +117,8 @@ impl Served {
     async fn names(&self, cookie: &str, query: &str) -> Vec<String> {
         let answer = self.call(cookie, "GET", &format!("/api/accounts{query}"), None).await;
         assert_eq!(answer.status, 200, "{answer:?}");
+        // A path is every tenant's; whoever stores its answer on the way must not give it to the next.
+        assert_eq!(answer.header("cache-control"), "no-store");
         answer.json()["items"]
             .as_array()
             .unwrap()

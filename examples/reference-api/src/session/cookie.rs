@@ -11,7 +11,7 @@ use std::{fmt, time::Duration};
 
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use chrono::{DateTime, Utc};
-use moka::sync::Cache;
+use moka::{policy::EvictionPolicy, sync::Cache};
 use ring::{hmac, rand::SystemRandom};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -81,7 +81,9 @@ pub(super) struct Session {
 impl Sessions {
     /// Sessions of this length, in whole seconds.
     pub fn new(keys: SessionKeys, lifetime: Duration) -> Self {
-        let ended = Cache::builder().max_capacity(MOST_ENDED).time_to_live(lifetime).build();
+        // The oldest is forgotten first. By default a full cache would rather not take a new one.
+        let latest = EvictionPolicy::lru();
+        let ended = Cache::builder().max_capacity(MOST_ENDED).eviction_policy(latest).time_to_live(lifetime).build();
         Self { keys, lifetime, ended }
     }
 
@@ -205,6 +207,24 @@ mod tests {
         sessions.end(&session);
         assert_eq!(sessions.read(&value(&sessions, &session)), None);
         assert!(sessions.read(&value(&sessions, &other)).is_some(), "the user's other session goes on");
+    }
+
+    /// Attack: somebody signs in and out so often that nobody else's end is remembered.
+    #[test]
+    fn the_latest_ends_are_remembered() {
+        let sessions = sessions(OLD, 60);
+        let end = || {
+            let session = sessions.begin(Uuid::nil(), Uuid::nil(), Uuid::nil());
+            sessions.end(&session);
+            session
+        };
+        for _ in 0..MOST_ENDED {
+            end();
+        }
+        sessions.ended.run_pending_tasks();
+        let session = end();
+        sessions.ended.run_pending_tasks();
+        assert_eq!(sessions.read(&value(&sessions, &session)), None);
     }
 
     #[test]
