@@ -1,7 +1,7 @@
 //! Signing in and out: `POST` and `DELETE /api/session`, and what every other request is authenticated by.
 //!
-//! A session is a signed cookie; the user's row is read for each request, so that somebody who is suspended, or whose password
-//! was changed, is out at once.
+//! A session is a signed cookie; the rows of the user and the tenant are read for each request, so that who is suspended, or
+//! whose password was changed, is out at once.
 
 mod cookie;
 
@@ -129,7 +129,7 @@ pub(crate) async fn sign_out(
 pub(crate) async fn authenticate(State(api): State<Api>, mut request: Request, next: Next) -> Response {
     let session = cookies(request.headers()).find_map(|cookie| api.sessions.read(cookie));
     if let Some(session) = session {
-        match user_of(api.tenantry.app_db(), &session).await {
+        match user_of(&api, &session).await {
             Ok(Some(user)) => {
                 request.extensions_mut().insert(TenantClaim::verified(session.tenant(), Some(user)));
                 request.extensions_mut().insert(SignedIn(session));
@@ -145,14 +145,22 @@ pub(crate) async fn authenticate(State(api): State<Api>, mut request: Request, n
 }
 
 /// The user of a session, if it is still one: active, of the same tenant and with the same password.
-async fn user_of(app_db: &AppDb, session: &Session) -> Result<Option<Uuid>, Problem> {
+async fn user_of(api: &Api, session: &Session) -> Result<Option<Uuid>, Problem> {
+    let app_db = api.tenantry.app_db();
     let user = app_db.find::<users::Entity>().filter(users::Column::Id.eq(session.user())).one().await?;
     let valid = |user: &users::Model| {
         user.status == UserStatus::Active
             && user.tenant_id == session.tenant()
             && fingerprint(user) == session.fingerprint()
     };
-    Ok(user.filter(valid).map(|user| user.id))
+    let user = user.filter(valid).map(|user| user.id);
+    // Routing believes what it has read for minutes. What it would serve meanwhile is known better here.
+    if user.is_some()
+        && app_db.tenant(session.tenant()).await?.is_none_or(|tenant| tenant.status != TenantStatus::Active)
+    {
+        api.tenantry.manager().clear_tenant(session.tenant()).await;
+    }
+    Ok(user)
 }
 
 async fn user_by_email(app_db: &AppDb, tenant: Uuid, email: &str) -> Result<Option<users::Model>, Problem> {
