@@ -104,7 +104,7 @@ pub(crate) async fn sign_in(
     Ok((StatusCode::CREATED, [(header::SET_COOKIE, cookie)], Json(begun)))
 }
 
-/// Ends the session: its cookie is worth nothing afterwards, whoever has kept it.
+/// Ends the session: its cookie is worth nothing to this process afterwards, whoever has kept it.
 #[utoipa::path(
     delete, path = "/api/session", operation_id = "sign_out", tag = "session",
     security(("session" = [])),
