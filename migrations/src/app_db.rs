@@ -1,4 +1,4 @@
-//! The migrator of the application database: `tenants`, `users`, `audit_log`, `data_sources`.
+//! The migrator of the application database: `tenants`, `users`, `audit_log`, `data_sources`, and the table of transfers.
 //!
 //! It creates the tables on an empty database and adopts them on an existing one: columns, constraints, indexes and triggers
 //! that are missing are added, no value of a row is touched, and rows that the rules would refuse are named before anything
@@ -24,6 +24,7 @@ mod inspect;
 mod migration;
 mod postgres;
 mod sqlite;
+mod transfers;
 
 /// Creates or adopts `tenants`, `users`, `audit_log` and `data_sources`. Its history is in `tenantry_app_db_migrations`.
 #[derive(Debug, Clone, Copy)]
@@ -32,7 +33,7 @@ pub struct AppDbMigrator;
 #[async_trait]
 impl MigratorTrait for AppDbMigrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![Box::new(migration::AppDb)]
+        vec![Box::new(migration::AppDb), Box::new(transfers::Transfers)]
     }
 
     fn migration_table_name() -> DynIden {

@@ -28,3 +28,7 @@ pub const ROUTING_PROBE: &str = "routing_probe";
 
 /// SQLite: the stand-in for PostgreSQL's session settings, which both migrators create.
 pub const SESSION: &str = "tenantry_session";
+
+/// The application database's record of transfers. Its name begins as all of Tenantry's bookkeeping does, so that no application's
+/// table of transfers is in its way.
+pub const TRANSFERS: &str = "tenantry_transfers";

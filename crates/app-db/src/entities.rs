@@ -1,4 +1,4 @@
-//! The four tables of the application database as SeaORM entities.
+//! The tables of the application database as SeaORM entities.
 //!
 //! They are written by hand, unlike the business entities, because their columns are Tenantry's own contract: sealed
 //! keys are [`Hidden`], and every column with a fixed set of values is an enum. They know no connection and no rule
@@ -12,16 +12,18 @@ use sea_orm::DeriveValueType;
 pub mod audit_log;
 pub mod data_sources;
 pub mod tenants;
+pub mod transfers;
 pub mod users;
 
 pub use data_sources::{PoolerMode, SourceKind};
 pub use tenants::{Plan, TenantStatus};
+pub use transfers::TransferStep;
 pub use users::{UserRole, UserStatus};
 
-tenantry_realm::app_entity!(audit_log, data_sources, tenants, users);
+tenantry_realm::app_entity!(audit_log, data_sources, tenants, transfers, users);
 
 /// The names of the tables that [`AppDb`](crate::AppDb) lets a statement touch.
-pub const TABLES: [&str; 4] = ["audit_log", "data_sources", "tenants", "users"];
+pub const TABLES: [&str; 5] = ["audit_log", "data_sources", "tenants", "tenantry_transfers", "users"];
 
 /// A text column whose value `Debug` never prints: a sealed credential or a password hash.
 ///

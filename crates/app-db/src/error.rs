@@ -1,9 +1,14 @@
 //! What can go wrong with the application database.
 
+use chrono::{DateTime, Utc};
 use sea_orm::DbErr;
 use uuid::Uuid;
 
-use crate::{PoolLimitsError, entities::SourceKind, guard::Refusal};
+use crate::{
+    PoolLimitsError,
+    entities::{SourceKind, TransferStep},
+    guard::Refusal,
+};
 
 /// A failed use of the application database, one variant for each thing attempted. No message holds a credential.
 #[derive(Debug, thiserror::Error)]
@@ -73,6 +78,36 @@ pub enum Error {
         expected: i64,
         /// The epoch now.
         found: i64,
+    },
+    /// A transfer of the tenant is under way. Resume or abort it first.
+    #[error("transfer {transfer} of tenant {tenant} is under way (step {}); resume or abort it first", step.as_str())]
+    TransferUnderWay {
+        /// The tenant.
+        tenant: Uuid,
+        /// The transfer.
+        transfer: Uuid,
+        /// How far it is.
+        step: TransferStep,
+    },
+    /// Somebody else runs the transfer. Wait for it, or until the time when it is given up for dead.
+    #[error("transfer {transfer} is run by somebody else; if that process is dead, try again after {}", until.format("%H:%M:%S UTC"))]
+    TransferHeld {
+        /// The transfer.
+        transfer: Uuid,
+        /// Until when its owner is believed to run.
+        until: DateTime<Utc>,
+    },
+    /// Somebody else has taken the transfer over, or ended it. Nothing more may be done in its name.
+    #[error("transfer {transfer} was taken over by somebody else; look at its status")]
+    LeaseLost {
+        /// The transfer.
+        transfer: Uuid,
+    },
+    /// No transfer has this id.
+    #[error("no transfer has the id {transfer}")]
+    UnknownTransfer {
+        /// The id.
+        transfer: Uuid,
     },
     /// The data source is for one tenant and another one is there.
     #[error("{url} is a {} data source and holds tenant {holder}; choose another, or make it a shared one", kind.as_str())]
@@ -159,6 +194,10 @@ impl Error {
             | Self::NoRow { .. }
             | Self::UnknownTenant { .. }
             | Self::Moved { .. }
+            | Self::TransferUnderWay { .. }
+            | Self::TransferHeld { .. }
+            | Self::LeaseLost { .. }
+            | Self::UnknownTransfer { .. }
             | Self::DedicatedTaken { .. }
             | Self::KeyTaken { .. }
             | Self::SubdomainTaken { .. }

@@ -25,9 +25,9 @@
 //!
 //! | module | what it holds |
 //! |---|---|
-//! | [`entities`] | the four tables |
+//! | [`entities`] | the tables |
 //! | `select`, `write` | typed access to any application entity |
-//! | `store` | tenants, placements, data sources and the audit log, with the rules that no single row can hold |
+//! | `store` | tenants, placements, transfers, data sources and the audit log, with the rules that no single row can hold |
 //! | `guard` | the audit of built statements |
 //!
 //! This crate knows no business table, no pool of a data source and no plain credential: what it stores is sealed.
@@ -50,6 +50,7 @@ pub use store::audit::AuditEntry;
 pub use store::data_sources::NewDataSource;
 pub use store::placement::{NewPlacement, PlacementRecord};
 pub use store::tenants::NewTenant;
+pub use store::transfers::{Advance, NewTransfer, TransferLease};
 
 #[cfg(test)]
 mod tests;

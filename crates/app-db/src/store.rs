@@ -9,3 +9,4 @@ pub(crate) mod data_sources;
 mod occupancy;
 pub(crate) mod placement;
 pub(crate) mod tenants;
+pub(crate) mod transfers;

@@ -15,6 +15,8 @@ use uuid::Uuid;
 use crate::entities::{Hidden, PoolerMode, SourceKind, TenantStatus, audit_log, data_sources, tenants, users};
 use crate::{AppDb, AuditEntry, Error, NewDataSource, NewPlacement, NewTenant, Refusal};
 
+mod transfers;
+
 const SEALED: &str = "v1:default:aXZpdml2:dGFndGFn:c2VhbGVk";
 
 struct World {

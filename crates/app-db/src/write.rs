@@ -111,6 +111,7 @@ fn refuse_reserved<E: AppEntity>(operation: &str) -> Result<(), Error> {
             ("data_sources", "its row says whom the database serves; change it, don't lose it")
         }
         ("data_sources", _) => ("data_sources", "call upsert_data_source"),
+        ("tenantry_transfers", _) => ("tenantry_transfers", "transfers are written by those who run them"),
         ("audit_log", "insert") => ("audit_log", "call audit"),
         ("audit_log", _) => ("audit_log", "its entries are only ever added"),
         _ => return Ok(()),

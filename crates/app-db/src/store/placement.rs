@@ -106,19 +106,9 @@ impl AppDb {
     ) -> Result<i64, Error> {
         placement.check(tenant)?;
         let mut write = self.write(actor, "place a tenant").await?;
-        placement.admit(&mut write, tenant).await?;
-        let mut update = Query::update();
-        update
-            .table(Entity)
-            .value(Column::DataSourceUrl, placement.url.as_ref().map(DataSourceUrl::to_string))
-            .value(Column::DataSourceAnonKey, placement.anon_key.clone())
-            .value(Column::DataSourceServiceKey, placement.service_key.clone())
-            .value(Column::DataSourceRegion, placement.region.clone())
-            .value(Column::TenantIdInDataSource, placement.tenant_id_in_data_source.clone());
-        if let Some(notes) = &placement.notes {
-            update.value(Column::DataSourceNotes, notes.clone());
-        }
-        compare_and_set(write, tenant, expected_epoch, update).await
+        let epoch = placement.set(&mut write, tenant, expected_epoch).await?;
+        write.commit().await?;
+        Ok(epoch)
     }
 
     /// Replaces a tenant's sealed logins, if its placement is still the one of `expected_epoch`; `None` leaves a login as
@@ -137,13 +127,14 @@ impl AppDb {
     ) -> Result<i64, Error> {
         check_sealed(tenant, anon.as_deref())?;
         check_sealed(tenant, service.as_deref())?;
-        let write = self.write(actor, "replace a tenant's credentials").await?;
+        let mut write = self.write(actor, "replace a tenant's credentials").await?;
         let mut update = Query::update();
         update.table(Entity);
         // Always a value to set, so that a call without logins still compares the epoch.
         update.value(Column::DataSourceAnonKey, anon.map_or(Expr::col(Column::DataSourceAnonKey), Expr::val));
         update.value(Column::DataSourceServiceKey, service.map_or(Expr::col(Column::DataSourceServiceKey), Expr::val));
-        compare_and_set(write, tenant, expected_epoch, update).await.map_err(|error| match error {
+        let set = compare_and_set(&mut write, tenant, expected_epoch, update).await;
+        let epoch = set.map_err(|error| match error {
             // Only the row knows whether the tenant is in a data source that has logins, and which are there.
             Error::Database { source: tenantry_connection::Error::CheckViolation { .. }, .. } => {
                 Error::InvalidPlacement {
@@ -152,11 +143,31 @@ impl AppDb {
                 }
             }
             error => error,
-        })
+        })?;
+        write.commit().await?;
+        Ok(epoch)
     }
 }
 
 impl NewPlacement {
+    /// [`AppDb::place`] within a transaction, after [`NewPlacement::check`]. Returns the epoch afterwards.
+    pub(super) async fn set(&self, write: &mut Guarded<'_>, tenant: Uuid, expected_epoch: i64) -> Result<i64, Error> {
+        self.check(tenant)?;
+        self.admit(write, tenant).await?;
+        let mut update = Query::update();
+        update
+            .table(Entity)
+            .value(Column::DataSourceUrl, self.url.as_ref().map(DataSourceUrl::to_string))
+            .value(Column::DataSourceAnonKey, self.anon_key.clone())
+            .value(Column::DataSourceServiceKey, self.service_key.clone())
+            .value(Column::DataSourceRegion, self.region.clone())
+            .value(Column::TenantIdInDataSource, self.tenant_id_in_data_source.clone());
+        if let Some(notes) = &self.notes {
+            update.value(Column::DataSourceNotes, notes.clone());
+        }
+        compare_and_set(write, tenant, expected_epoch, update).await
+    }
+
     /// Refuses what can be refused without asking the database, as [`AppDb::place`] does: a transfer asks before it copies.
     ///
     /// # Errors
@@ -258,10 +269,10 @@ fn hidden(key: &Option<String>) -> Option<crate::entities::Hidden> {
     key.as_deref().map(crate::entities::Hidden::from)
 }
 
-/// Runs the update on the tenant's row where the epoch is the expected one, and commits. The epoch itself is kept by a
-/// trigger, so that a change with psql moves it too.
+/// Runs the update on the tenant's row where the epoch is the expected one. The epoch itself is kept by a trigger, so that a
+/// change with psql moves it too.
 async fn compare_and_set(
-    mut write: Guarded<'_>,
+    write: &mut Guarded<'_>,
     tenant: Uuid,
     expected_epoch: i64,
     mut update: UpdateStatement,
@@ -276,7 +287,6 @@ async fn compare_and_set(
     if affected == 0 {
         return Err(Error::Moved { tenant, expected: expected_epoch, found });
     }
-    write.commit().await?;
     Ok(found)
 }
 

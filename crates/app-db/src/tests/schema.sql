@@ -71,4 +71,31 @@ CREATE TABLE data_sources (
     created_at timestamp_with_timezone_text NOT NULL DEFAULT '2026-01-01T00:00:00.000000+00:00',
     updated_at timestamp_with_timezone_text NOT NULL DEFAULT '2026-01-01T00:00:00.000000+00:00'
 );
+CREATE TABLE tenantry_transfers (
+    id uuid_text PRIMARY KEY NOT NULL,
+    tenant_id uuid_text NOT NULL,
+    undoes uuid_text,
+    step text NOT NULL,
+    source_url text,
+    source_key text NOT NULL,
+    source_placement text NOT NULL,
+    target_url text,
+    target_key text NOT NULL,
+    target_placement text NOT NULL,
+    expected_epoch bigint NOT NULL,
+    placed_epoch bigint,
+    owner uuid_text,
+    lease_until timestamp_with_timezone_text,
+    lease_epoch bigint NOT NULL,
+    held_since timestamp_with_timezone_text,
+    held_ms bigint,
+    tables bigint NOT NULL,
+    records bigint NOT NULL,
+    report text,
+    problem text,
+    created_at timestamp_with_timezone_text NOT NULL,
+    updated_at timestamp_with_timezone_text NOT NULL
+);
+CREATE UNIQUE INDEX tenantry_transfers_under_way ON tenantry_transfers (tenant_id)
+    WHERE step NOT IN ('finished', 'purged', 'returned', 'aborted');
 CREATE TABLE accounts (tenant_id uuid_text NOT NULL, id uuid_text NOT NULL);
