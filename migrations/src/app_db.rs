@@ -8,6 +8,8 @@
 //! every change of where or how it is reached, audit rows are only ever added, `updated_at` is kept. SQLSTATEs of refusals:
 //! `TN003` (audit_log only grows), `TN005` (placement_epoch was set by hand).
 //!
+//! Every change of a placement is announced to the processes that have cached it.
+//!
 //! It knows no business table.
 
 use async_trait::async_trait;
@@ -17,6 +19,7 @@ use sea_orm_migration::{IntoSchemaManagerConnection, MigrationTrait, MigratorTra
 
 use crate::migrator::{self, Direction};
 
+mod announce;
 mod book;
 mod dictionary;
 mod fit;
@@ -33,7 +36,7 @@ pub struct AppDbMigrator;
 #[async_trait]
 impl MigratorTrait for AppDbMigrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![Box::new(migration::AppDb), Box::new(transfers::Transfers)]
+        vec![Box::new(migration::AppDb), Box::new(announce::Announce), Box::new(transfers::Transfers)]
     }
 
     fn migration_table_name() -> DynIden {

@@ -7,6 +7,7 @@ use tenantry_migrations::{AppDbMigrator, TenantDataMigrator, TenantDataSettings,
 use tenantry_test_support::cluster::{Cluster, Database, Login};
 
 mod adoption;
+mod announce;
 mod audit;
 mod fence;
 mod installation;

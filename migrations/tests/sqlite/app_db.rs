@@ -187,3 +187,26 @@ async fn fresh_is_refused() {
     assert!(message.contains("use `down`, then `up`"), "{message}");
     assert_eq!(database.text("SELECT count(*) FROM tenants").await, "1");
 }
+
+// Catches a change of a placement that no process hears of, and a noise that makes every process ask for nothing.
+#[tokio::test]
+async fn every_change_of_a_placement_is_announced_and_nothing_else() {
+    let database = with_tenant().await;
+    let mut expected = 0;
+    for (change, announced) in [
+        ("UPDATE tenants SET name = 'Acme 2', data_source_notes = 'n'", false),
+        (&format!("UPDATE tenants SET {PLACED}") as &str, true),
+        (&format!("UPDATE tenants SET {PLACED}"), false),
+        ("UPDATE tenants SET status = 'suspended'", true),
+        ("INSERT INTO data_sources (url, max_connections) VALUES ('postgresql://host:5432/db', 5)", true),
+        ("INSERT INTO tenants (name, subdomain) VALUES ('Beta', 'beta')", false),
+        ("DELETE FROM tenants WHERE subdomain = 'acme'", true),
+    ] {
+        database.run(change).await;
+        expected += i64::from(announced);
+        let version = database.text("SELECT version FROM tenantry_placement_version").await;
+        assert_eq!(version, expected.to_string(), "{change}");
+    }
+    let changed = database.rows("SELECT hex(tenant), CAST(version AS text) FROM tenantry_placement_changes").await;
+    assert_eq!(changed, [format!("{}|{expected}", A_TEXT.replace('-', "").to_uppercase())]);
+}
