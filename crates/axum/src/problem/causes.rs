@@ -115,6 +115,10 @@ fn by_app_db(error: &AppDbError) -> Problem {
         AppDbError::NoRow { .. } => Problem::new(ProblemKind::NotFound),
         AppDbError::UnknownTenant { .. } => Problem::new(ProblemKind::TenantUnknown),
         AppDbError::Moved { .. } => Problem::new(ProblemKind::ConcurrentChange),
+        AppDbError::TransferUnderWay { .. } | AppDbError::TransferHeld { .. } | AppDbError::LeaseLost { .. } => {
+            Problem::new(ProblemKind::Conflict)
+        }
+        AppDbError::UnknownTransfer { .. } => Problem::new(ProblemKind::NotFound),
         AppDbError::DedicatedTaken { .. } | AppDbError::KeyTaken { .. } => Problem::new(ProblemKind::Conflict),
         AppDbError::SubdomainTaken { .. } | AppDbError::TenantExists { .. } => Problem::new(ProblemKind::AlreadyExists),
         AppDbError::InvalidSubdomain { .. } => Problem::new(ProblemKind::Invalid).field(
