@@ -1,10 +1,16 @@
-//! The rows: read in one snapshot of the source, written in one transaction of the target. A copy that fails anywhere leaves
-//! nothing behind, and a row that is in the target already is never overwritten.
+//! The rows: read in one snapshot of the source, written into the target, tables before the tables that refer to them.
+//!
+//! Into PostgreSQL several tables are copied at a time, each in a transaction of its own: a copy that is interrupted leaves whole
+//! tables behind, and the next one deletes them before it begins. Few rows, and rows that replace others, go in one
+//! transaction; into SQLite all do, since it has one writer. This module knows nothing of fences: that the tenant's rows in
+//! the target may be deleted is for its caller to know.
 
 #[cfg(not(all(feature = "postgres", feature = "sqlite")))]
 mod absent;
+mod clear;
 #[cfg(feature = "postgres")]
 mod postgres;
+mod schedule;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 
@@ -16,12 +22,27 @@ use self::absent as sqlite;
 use serde::{Deserialize, Serialize};
 use tenantry_connection::{Engine, Transaction};
 
+pub(crate) use self::clear::clear;
+use self::schedule::Schedule;
 use crate::{
-    Endpoint, Error, Plan, Progress,
+    Endpoint, Error, Options, Progress,
     canonical::Problem,
-    plan::{Pair, Structure, read_structure},
+    plan::{Group, Pair, Prepared, Structure},
     rows::{Reading, Row},
 };
+
+/// Fewer rows than these take longer to open connections for than to copy over one.
+const FEW: u64 = 20_000;
+
+/// How a copy goes about it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Copying {
+    /// Everything in one transaction of the target, deletions too: all of it is seen at once, or nothing.
+    pub atomic: bool,
+    /// The tenant's rows that the target has are deleted first. Only for who knows them to be an earlier copy's, or to be
+    /// replaced. Otherwise they stay, and where one has the key of a row of the source it is kept in its place.
+    pub clear: bool,
+}
 
 /// What was copied of one table.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,71 +59,173 @@ pub struct CopiedTable {
     pub already_there: u64,
 }
 
-/// Copies what the plan says.
+/// Copies what was planned.
 ///
-/// Cancel-safe: until the last statement nothing is committed.
+/// Cancel-safe: what was not committed is undone, and a copy that clears first may be run again.
 ///
 /// # Errors
-/// [`Error::Refused`] when the plan was; [`Error::Request`] when either schema has changed since; [`Error::Value`],
-/// [`Error::Database`], [`Error::Driver`], [`Error::Unreferenced`]. The target is as it was, except when its connection
-/// broke during the commit: then run it again, which finds the rows already there.
+/// [`Error::Refused`] when the plan was; [`Error::Value`], [`Error::Database`], [`Error::Driver`], [`Error::Unreferenced`]. The
+/// target may then hold some tables whole, and the others not at all; in one transaction it is as it was, except when its
+/// connection broke during the commit.
 pub async fn copy(
     source: &Endpoint,
     target: &Endpoint,
-    plan: &Plan,
+    prepared: &Prepared,
+    copying: Copying,
+    options: &Options,
     progress: &dyn Progress,
 ) -> Result<Vec<CopiedTable>, Error> {
-    if !plan.refusals.is_empty() {
-        return Err(Error::Refused(Box::new(plan.clone())));
+    if !prepared.plan.refusals.is_empty() {
+        return Err(Error::Refused(Box::new(prepared.plan.clone())));
     }
-    let (mut from, mut to) = (source.snapshot().await?, target.write().await?);
-    let (structure, _) = read_structure(source, target, &mut from, &mut to).await?;
-    same_structure(plan, &structure)?;
-    if structure.silence {
-        let sql = "SET LOCAL session_replication_role = replica";
-        to.execute_raw_sql(sql).await.map_err(Error::database("silencing the target's triggers"))?;
-    }
-    let mut copied = Vec::new();
-    for pair in &structure.pairs {
-        let planned = plan.tables.iter().find(|table| table.name == pair.name).map_or(0, |table| table.rows);
-        progress.table(&pair.name, planned);
-        let table = Table { structure: &structure, pair, progress };
-        let (read, inserted) = match (from.engine(), to.engine()) {
-            (Engine::Postgres, Engine::Postgres) => postgres::between(&table, &mut from, &mut to).await?,
-            (Engine::Sqlite, Engine::Postgres) => postgres::into(&table, &mut from, &mut to).await?,
-            (_, Engine::Sqlite) => sqlite::into(&table, &mut from, &mut to).await?,
-        };
-        copied.push(CopiedTable {
-            table: pair.name.clone(),
-            log: pair.log,
-            read,
-            copied: inserted,
-            already_there: read - inserted.min(read),
-        });
-    }
-    if structure.silence {
-        postgres::check_foreign_keys(&structure, &mut to).await?;
-    }
-    to.commit().await.map_err(Error::database("committing the copied rows"))?;
-    from.rollback().await.map_err(Error::database("ending the snapshot"))?;
+    let work = Work { source, target, prepared, clear: copying.clear, progress };
+    let rows: u64 = prepared.plan.tables.iter().map(|table| table.rows).sum();
+    let mut copied = if copying.atomic || target.engine() == Engine::Sqlite || rows < FEW {
+        work.at_once().await?
+    } else {
+        work.table_by_table(options.parallel).await?
+    };
+    let place = |table: &CopiedTable| prepared.structure.pairs.iter().position(|pair| pair.name == table.table);
+    copied.sort_by_key(place);
     Ok(copied)
 }
 
-/// A plan is applied to what it was made against, and to nothing else.
-fn same_structure(plan: &Plan, structure: &Structure) -> Result<(), Error> {
-    let same = plan.tables.len() == structure.pairs.len()
-        && plan.tables.iter().zip(&structure.pairs).all(|(planned, pair)| {
-            planned.name == pair.name
-                && planned.columns == pair.columns
-                && pair.key.as_ref().is_some_and(|key| {
-                    let names = key.iter().filter_map(|&position| pair.columns.get(position));
-                    names.map(|column| &column.name).eq(&planned.key)
-                })
+/// One copy.
+struct Work<'a> {
+    source: &'a Endpoint,
+    target: &'a Endpoint,
+    prepared: &'a Prepared,
+    clear: bool,
+    progress: &'a dyn Progress,
+}
+
+impl<'a> Work<'a> {
+    /// In one transaction of the target.
+    async fn at_once(&self) -> Result<Vec<CopiedTable>, Error> {
+        let structure = &self.prepared.structure;
+        let (mut from, mut to) = tokio::try_join!(self.source.snapshot(), self.write())?;
+        if self.clear {
+            clear(structure, &mut to).await?;
+        }
+        let mut copied = Vec::new();
+        for group in &structure.groups {
+            copied.extend(self.group(group, &mut from, &mut to).await?);
+        }
+        to.commit().await.map_err(Error::database("committing the copied rows"))?;
+        from.rollback().await.map_err(Error::database("ending the snapshot"))?;
+        Ok(copied)
+    }
+
+    /// Each table, or circle of tables, in a transaction of its own, several at a time.
+    async fn table_by_table(&self, parallel: usize) -> Result<Vec<CopiedTable>, Error> {
+        let structure = &self.prepared.structure;
+        let (mut first, mut others) = (self.source.snapshot().await?, None);
+        if self.clear {
+            let mut to = self.write().await?;
+            clear(structure, &mut to).await?;
+            to.commit().await.map_err(Error::database("deleting what an earlier copy left"))?;
+        }
+        let workers = match first.engine() {
+            Engine::Postgres => schedule::workers(self.source, self.target, parallel).min(structure.groups.len()),
+            // One reader has one snapshot.
+            Engine::Sqlite => 1,
+        };
+        if workers > 1 {
+            others = Some(postgres::export(&mut first).await?);
+        }
+        let rows = |group: &Group| -> u64 {
+            let pairs = structure.pairs.get(group.tables.clone()).unwrap_or_default();
+            pairs.iter().map(|pair| self.planned(pair)).sum()
+        };
+        let schedule = Schedule::new(&structure.groups, rows);
+        let mut first_first = Some(first);
+        let workers = (0..workers).map(|_| self.worker(first_first.take(), others.as_deref(), &schedule));
+        let copied = futures_util::future::try_join_all(workers).await?;
+        Ok(copied.into_iter().flatten().collect())
+    }
+
+    /// Copies whatever is next until nothing is left.
+    async fn worker(
+        &self,
+        first: Option<Transaction>,
+        exported: Option<&str>,
+        schedule: &Schedule<'a>,
+    ) -> Result<Vec<CopiedTable>, Error> {
+        let mut from = match (first, exported) {
+            (Some(first), _) => first,
+            (None, Some(exported)) => tokio::select! {
+                biased;
+                // The first transaction may have ended by then, and its snapshot with it.
+                () = schedule.nothing_left() => return Ok(Vec::new()),
+                other = self.source.snapshot_of(exported) => match other {
+                    Ok(other) => other,
+                    Err(Error::Database { source: tenantry_connection::Error::Exhausted { .. }, .. }) => {
+                        tracing::debug!("copying fewer tables at a time, because the source's connections are taken");
+                        return Ok(Vec::new());
+                    }
+                    Err(error) => return Err(error),
+                },
+            },
+            (None, None) => return Ok(Vec::new()),
+        };
+        let mut copied = Vec::new();
+        while let Some((number, group)) = schedule.next().await {
+            let mut to = self.write().await?;
+            copied.extend(self.group(group, &mut from, &mut to).await?);
+            to.commit().await.map_err(Error::database("committing the copied rows"))?;
+            schedule.done(number);
+        }
+        from.rollback().await.map_err(Error::database("ending the snapshot"))?;
+        Ok(copied)
+    }
+
+    async fn write(&self) -> Result<Transaction, Error> {
+        let mut to = self.target.write().await?;
+        if self.prepared.structure.silence {
+            let sql = "SET LOCAL session_replication_role = replica";
+            to.execute_raw_sql(sql).await.map_err(Error::database("silencing the target's triggers"))?;
+        }
+        Ok(to)
+    }
+
+    /// One table, or the tables of a circle.
+    async fn group(
+        &self,
+        group: &Group,
+        from: &mut Transaction,
+        to: &mut Transaction,
+    ) -> Result<Vec<CopiedTable>, Error> {
+        let structure = &self.prepared.structure;
+        let pairs = structure.pairs.get(group.tables.clone()).unwrap_or_default();
+        let tables: Vec<Table<'_>> =
+            pairs.iter().map(|pair| Table { structure, pair, progress: self.progress, empty: self.clear }).collect();
+        let announce = |table: &Table<'_>| self.progress.table(&table.pair.name, self.planned(table.pair));
+        let counts = match to.engine() {
+            Engine::Postgres => postgres::copy(&tables, from, to, &announce).await?,
+            Engine::Sqlite => {
+                let mut counts = Vec::new();
+                for table in &tables {
+                    announce(table);
+                    counts.push(sqlite::into(table, from, to).await?);
+                }
+                counts
+            }
+        };
+        if structure.silence {
+            postgres::check_foreign_keys(structure, pairs, to).await?;
+        }
+        let copied = pairs.iter().zip(counts).map(|(pair, (read, copied))| CopiedTable {
+            table: pair.name.clone(),
+            log: pair.log,
+            read,
+            copied,
+            already_there: read - copied.min(read),
         });
-    if same {
-        Ok(())
-    } else {
-        Err(Error::Request { problem: "a schema has changed since the plan was made; plan again".to_owned() })
+        Ok(copied.collect())
+    }
+
+    fn planned(&self, pair: &Pair) -> u64 {
+        self.prepared.plan.tables.iter().find(|table| table.name == pair.name).map_or(0, |table| table.rows)
     }
 }
 
@@ -110,6 +233,8 @@ struct Table<'a> {
     structure: &'a Structure,
     pair: &'a Pair,
     progress: &'a dyn Progress,
+    /// The target is known to hold none of the tenant's rows.
+    empty: bool,
 }
 
 impl Table<'_> {
@@ -149,10 +274,4 @@ impl Table<'_> {
     fn doing(&self, doing: &str) -> String {
         format!("{doing} {}", self.pair.name)
     }
-}
-
-/// How many rows the tenant has in the target now.
-async fn rows_there(table: &Table<'_>, to: &mut Transaction) -> Result<u64, Error> {
-    let filter = table.structure.target.filter();
-    crate::rows::count(to, &table.pair.target.from, &filter).await
 }

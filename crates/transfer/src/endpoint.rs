@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use tenantry_connection::{Engine, Mode, Pool, Session, Transaction};
 use tenantry_realm::TenantKey;
 
-use crate::{Error, canonical::POSTGRES_SETTINGS};
+use crate::{Error, canonical::POSTGRES_SETTINGS, quote::postgres_literal};
 
 /// One end of a transfer: a database, and the tenant's id in it.
 #[derive(Clone, Debug)]
@@ -33,13 +33,23 @@ impl Endpoint {
     /// A snapshot to read canonical values from, unfiltered: where the role may bypass row-level security it does, so that a
     /// policy can never make rows disappear silently. Where it may not, the plan has looked at the policies.
     pub(crate) async fn snapshot(&self) -> Result<Transaction, Error> {
+        self.reading("").await
+    }
+
+    /// Another transaction on a snapshot that one of PostgreSQL's has exported.
+    pub(crate) async fn snapshot_of(&self, exported: &str) -> Result<Transaction, Error> {
+        // Refused after anything that looks at a table.
+        self.reading(&format!("SET TRANSACTION SNAPSHOT {}; ", postgres_literal(exported))).await
+    }
+
+    async fn reading(&self, first: &str) -> Result<Transaction, Error> {
         let mut transaction = self
             .pool
             .begin(&Session::default(), Mode::Snapshot)
             .await
             .map_err(Error::database("beginning a snapshot"))?;
         if transaction.engine() == Engine::Postgres {
-            let settings = format!("{POSTGRES_SETTINGS}; {PATIENCE}; {BYPASS}");
+            let settings = format!("{first}{POSTGRES_SETTINGS}; {PATIENCE}; {BYPASS}");
             transaction.execute_raw_sql(&settings).await.map_err(Error::database("preparing a snapshot"))?;
         }
         Ok(transaction)
@@ -94,10 +104,13 @@ pub struct Options {
     pub fence_deadline: Duration,
     /// The most keys that are named per finding. Findings are always counted in full.
     pub samples: usize,
+    /// The most tables that are copied, or compared, at a time. Fewer where a pool has not the connections for it, one where the
+    /// rows are few or SQLite is on either side.
+    pub parallel: usize,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { fence_deadline: Duration::from_secs(30), samples: 5 }
+        Self { fence_deadline: Duration::from_secs(30), samples: 5, parallel: 4 }
     }
 }

@@ -19,7 +19,7 @@
 //! | [`catalog`] | what tables a database has, from its own catalogs |
 //! | [`canonical`] | one text for one value, on both engines |
 //! | [`plan`](mod@plan) | what would be copied, and every reason not to |
-//! | [`copy`](mod@copy) | the rows, in one snapshot and one transaction |
+//! | [`copy`](mod@copy) | the rows, from one snapshot, several tables at a time |
 //! | [`verify`](mod@verify) | every row on both sides, by key and digest |
 //! | [`split`](mod@split), [`rollback`](mod@rollback) | the steps in their order, and back |
 //!
@@ -48,7 +48,7 @@ pub mod verify;
 
 pub use endpoint::{Endpoint, Options, Side};
 pub use error::{Error, FenceAfter};
-pub use plan::{Plan, Refusal, plan};
+pub use plan::{Plan, Prepared, Refusal, plan, prepare};
 pub use progress::{Progress, Step, Unwatched};
 pub use rollback::{RolledBack, rollback};
 pub use split::{Outcome, Preview, Split, dry_run, split, verify_split};

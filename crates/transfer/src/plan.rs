@@ -12,7 +12,7 @@ use tenantry_realm::TenantKey;
 use uuid::Uuid;
 
 pub use refusal::{Reference, Refusal};
-pub(crate) use structure::{Pair, Structure};
+pub(crate) use structure::{Group, Pair, Structure};
 
 use crate::{Endpoint, Error, Options, Progress, Side, catalog, fence, kind::Kind};
 
@@ -90,6 +90,46 @@ impl Plan {
     }
 }
 
+/// A plan, and both catalogs as they were when it was made: what a copy and a comparison need to know, read once.
+#[derive(Debug, Clone)]
+pub struct Prepared {
+    pub(crate) plan: Plan,
+    pub(crate) structure: Structure,
+}
+
+impl Prepared {
+    /// The plan.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// The same, or an error that names every refusal.
+    ///
+    /// # Errors
+    /// [`Error::Refused`].
+    pub fn accepted(self) -> Result<Self, Error> {
+        let Self { plan, structure } = self;
+        Ok(Self { plan: plan.accepted()?, structure })
+    }
+
+    /// Whether another plan, made before, is about the same tables: a plan is applied to what it was made against, and to nothing
+    /// else.
+    ///
+    /// # Errors
+    /// [`Error::Request`] when a schema has changed in between.
+    pub fn is_of(&self, plan: &Plan) -> Result<(), Error> {
+        let shapes = |plan: &Plan| -> Vec<_> {
+            let shape = |table: &PlannedTable| (table.name.clone(), table.columns.clone(), table.key.clone());
+            plan.tables.iter().map(shape).collect()
+        };
+        if shapes(&self.plan) == shapes(plan) {
+            Ok(())
+        } else {
+            Err(Error::Request { problem: "a schema has changed since the plan was made; plan again".to_owned() })
+        }
+    }
+}
+
 /// Looks at both ends and says what would be copied and every reason not to. Changes nothing.
 ///
 /// Each side is read in one snapshot. Where SQLite is on either side every row is read, because any of its values may have no
@@ -103,6 +143,19 @@ pub async fn plan(
     options: &Options,
     progress: &dyn Progress,
 ) -> Result<Plan, Error> {
+    Ok(prepare(source, target, options, progress).await?.plan)
+}
+
+/// As [`plan`], with what a copy needs besides.
+///
+/// # Errors
+/// As [`plan`].
+pub async fn prepare(
+    source: &Endpoint,
+    target: &Endpoint,
+    options: &Options,
+    progress: &dyn Progress,
+) -> Result<Prepared, Error> {
     let (mut from, mut to) = (source.snapshot().await?, target.snapshot().await?);
     let (structure, mut refusals) = read_structure(source, target, &mut from, &mut to).await?;
     if is_same_database(source, target, &mut from, &mut to).await? {
@@ -127,13 +180,14 @@ pub async fn plan(
         tenant: endpoint.tenant.clone(),
         tenant_column: endpoint.tenant_column.clone(),
     };
-    Ok(Plan {
+    let plan = Plan {
         source: end(source, &structure.source_schema),
         target: end(target, &structure.target_schema),
         tables,
-        left_out: structure.left_out,
+        left_out: structure.left_out.clone(),
         refusals,
-    })
+    };
+    Ok(Prepared { plan, structure })
 }
 
 /// Reads both catalogs and matches their tables.

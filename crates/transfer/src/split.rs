@@ -23,8 +23,12 @@ use tenantry_realm::TenantKey;
 use uuid::Uuid;
 
 use crate::{
-    Endpoint, Error, FenceAfter, Options, Plan, Progress, Refusal, Report, Side, Step, copy::copy, fence, guard::Guard,
-    plan, verify,
+    Endpoint, Error, FenceAfter, Options, Plan, Prepared, Progress, Refusal, Report, Side, Step,
+    copy::{Copying, copy},
+    fence,
+    guard::Guard,
+    plan, prepare, verify,
+    verify::compare_all,
 };
 
 /// A split, or the rollback of one: one tenant, both ends, and what the application database is to say afterwards.
@@ -99,7 +103,7 @@ pub async fn dry_run(split: &Split<'_>, progress: &dyn Progress) -> Result<Previ
     progress.step(Step::Plan);
     match split.position().await? {
         Position::Target(record) => Ok(Preview::AlreadyPlaced { epoch: record.epoch }),
-        position => split.plan(&position, progress).await.map(Box::new).map(Preview::Copy),
+        position => Ok(Preview::Copy(Box::new(split.plan(&position, progress).await?.plan))),
     }
 }
 
@@ -176,8 +180,9 @@ impl Split<'_> {
     }
 
     /// The plan, and what the application database has against it.
-    async fn plan(&self, position: &Position, progress: &dyn Progress) -> Result<Plan, Error> {
-        let mut plan = plan(&self.source, &self.target, &self.options, progress).await?;
+    async fn plan(&self, position: &Position, progress: &dyn Progress) -> Result<Prepared, Error> {
+        let mut prepared = prepare(&self.source, &self.target, &self.options, progress).await?;
+        let plan = &mut prepared.plan;
         let record = match position {
             Position::Single(record) | Position::Target(record) => record,
             Position::Elsewhere(record) => {
@@ -191,8 +196,8 @@ impl Split<'_> {
         if let Err(error) = self.placement.check(self.tenant) {
             plan.refusals.push(Refusal::Placement { problem: error.to_string() });
         }
-        self.neighbours(&mut plan).await?;
-        Ok(plan)
+        self.neighbours(plan).await?;
+        Ok(prepared)
     }
 
     /// Whether another tenant is in the way at the target. The placement itself asks again, in its own transaction.
@@ -228,7 +233,7 @@ impl Split<'_> {
 
     async fn run(&self, position: &Position, guard: &mut Guard, progress: &dyn Progress) -> Result<Outcome, Error> {
         progress.step(Step::Plan);
-        self.plan(position, progress).await?.accepted()?;
+        let planned = self.plan(position, progress).await?.accepted()?.plan;
 
         progress.step(Step::Fence);
         let reason = fence::reason("split to", &self.target);
@@ -241,15 +246,19 @@ impl Split<'_> {
 
         let copying = self.held(Step::Copy, guard, async {
             // Again, now that nobody writes: what was fine a moment ago need not be any more.
-            let plan = self.plan(position, &crate::Unwatched).await?.accepted()?;
+            let prepared = self.plan(position, &crate::Unwatched).await?.accepted()?;
+            prepared.is_of(&planned)?;
             progress.step(Step::Copy);
-            copy(&self.source, &self.target, &plan, progress).await
+            let copying = Copying { atomic: true, clear: false };
+            let copied = copy(&self.source, &self.target, &prepared, copying, &self.options, progress).await?;
+            Ok((prepared.structure, copied))
         });
-        let copied = copying.await?;
+        let (structure, copied) = copying.await?;
 
         let verifying = self.held(Step::Verify, guard, async {
             progress.step(Step::Verify);
-            let report = verify(&self.source, &self.target, &self.options, progress).await?.with_copied(&copied);
+            let report = compare_all(&self.source, &self.target, &structure, &self.options, progress).await?;
+            let report = report.with_copied(&copied);
             if report.agrees() { Ok(report) } else { Err(Error::Different(Box::new(report))) }
         });
         let report = verifying.await?;

@@ -13,7 +13,6 @@ use tenantry_migrations::tables::WRITE_LOG;
 use crate::{
     Endpoint, Error, Options, Progress, Refusal, Side,
     canonical::{RowDigest, hex},
-    catalog,
     copy::CopiedTable,
     plan::{Pair, Structure, read_structure},
     rows::{Reading, Row, count},
@@ -157,9 +156,27 @@ pub async fn verify(
     options: &Options,
     progress: &dyn Progress,
 ) -> Result<Report, Error> {
-    let (mut from, mut to) = (source.snapshot().await?, target.snapshot().await?);
+    let (mut from, mut to) = tokio::try_join!(source.snapshot(), target.snapshot())?;
     let (structure, refusals) = read_structure(source, target, &mut from, &mut to).await?;
-    let mut not_compared: Vec<Refusal> = refusals.into_iter().filter(prevents_comparison).collect();
+    for transaction in [from, to] {
+        transaction.rollback().await.map_err(Error::database("ending a snapshot"))?;
+    }
+    let mut report = compare_all(source, target, &structure, options, progress).await?;
+    let prevented = refusals.into_iter().filter(prevents_comparison);
+    report.not_compared = prevented.chain(report.not_compared).collect();
+    Ok(report)
+}
+
+/// The same with catalogs that have been read before.
+pub(crate) async fn compare_all(
+    source: &Endpoint,
+    target: &Endpoint,
+    structure: &Structure,
+    options: &Options,
+    progress: &dyn Progress,
+) -> Result<Report, Error> {
+    let (mut from, mut to) = tokio::try_join!(source.snapshot(), target.snapshot())?;
+    let mut not_compared = Vec::new();
     let mut tables = Vec::new();
     for pair in &structure.pairs {
         let [left, right] = [pair.source.access, pair.target.access];
@@ -170,10 +187,10 @@ pub async fn verify(
         }
         let readable = left.select && right.select && !left.filtered && !right.filtered && pair.key.is_some();
         if readable {
-            tables.push(compare(&structure, pair, &mut from, &mut to, options, progress).await?);
+            tables.push(compare(structure, pair, &mut from, &mut to, options, progress).await?);
         }
     }
-    tables.extend(only_in_target(&structure, target, &mut to).await?);
+    tables.extend(only_in_target(structure, &mut to).await?);
     for transaction in [from, to] {
         transaction.rollback().await.map_err(Error::database("ending a snapshot"))?;
     }
@@ -194,7 +211,6 @@ fn prevents_comparison(refusal: &Refusal) -> bool {
         Refusal::SameDatabase
         | Refusal::NotPrepared { .. }
         | Refusal::ColumnRequired { .. }
-        | Refusal::Circle { .. }
         | Refusal::Privilege { .. }
         | Refusal::Triggers { .. }
         | Refusal::Fenced { .. }
@@ -213,14 +229,10 @@ fn prevents_comparison(refusal: &Refusal) -> bool {
 
 /// Tenant tables that the source does not have. Whatever they hold of this tenant is extra; but a source without a write log
 /// has nothing to compare one with.
-async fn only_in_target(
-    structure: &Structure,
-    target: &Endpoint,
-    to: &mut Transaction,
-) -> Result<Vec<TableReport>, Error> {
-    let catalog = catalog::read(to, &target.tenant_column).await?;
+async fn only_in_target(structure: &Structure, to: &mut Transaction) -> Result<Vec<TableReport>, Error> {
     let mut reports = Vec::new();
-    for (name, table) in catalog.tables.iter().filter(|(name, _)| !structure.source.tenant_tables.contains(*name)) {
+    for table in &structure.only_in_target {
+        let name = table.name.as_str();
         if !table.access.select || table.access.filtered {
             continue;
         }

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use tenantry_connection::Engine;
-use tenantry_transfer::{Endpoint, Unwatched, copy, plan, verify};
+use tenantry_transfer::{Endpoint, Unwatched, copy, prepare, verify};
 
 use super::world::{PAIRS, World, tenant};
 
@@ -40,9 +40,11 @@ async fn rows_per_second() {
         for (way, target) in targets {
             let options = &request.options;
             let mut laps = Laps::new();
-            let made = plan(&request.source, &target, options, &Unwatched).await.unwrap();
+            let made = prepare(&request.source, &target, options, &Unwatched).await.unwrap();
             let planned = laps.lap();
-            let copied = copy::copy(&request.source, &target, &made, &Unwatched).await.unwrap();
+            let copied = copy::copy(&request.source, &target, &made, copy::Copying::default(), options, &Unwatched)
+                .await
+                .unwrap();
             let copied_in = laps.lap();
             let report = verify(&request.source, &target, options, &Unwatched).await.unwrap();
             let verified = laps.lap();

@@ -3,9 +3,21 @@
 use tenantry_connection::Transaction;
 
 use super::Table;
-use crate::{Error, plan::Structure};
+use crate::{
+    Error,
+    plan::{Pair, Structure},
+};
 
-pub(super) async fn between(_: &Table<'_>, _: &mut Transaction, _: &mut Transaction) -> Result<(u64, u64), Error> {
+pub(super) async fn export(_: &mut Transaction) -> Result<String, Error> {
+    Err(ended())
+}
+
+pub(super) async fn copy(
+    _: &[Table<'_>],
+    _: &mut Transaction,
+    _: &mut Transaction,
+    _: &(dyn Fn(&Table<'_>) + Sync),
+) -> Result<Vec<(u64, u64)>, Error> {
     Err(ended())
 }
 
@@ -13,7 +25,7 @@ pub(super) async fn into(_: &Table<'_>, _: &mut Transaction, _: &mut Transaction
     Err(ended())
 }
 
-pub(super) async fn check_foreign_keys(_: &Structure, _: &mut Transaction) -> Result<(), Error> {
+pub(super) async fn check_foreign_keys(_: &Structure, _: &[Pair], _: &mut Transaction) -> Result<(), Error> {
     Err(ended())
 }
 

@@ -1,17 +1,22 @@
 //! Rows into PostgreSQL, by COPY.
 //!
 //! COPY into a table is refused to a role that policies apply to, so rows arrive in a temporary table and are inserted from
-//! there; the same way is taken where the target holds some of the rows already. A role that bypasses policies writes an
-//! empty target directly.
+//! there; the same way is taken where the target holds some of the rows already, and for tables that refer to each other in a
+//! circle. A role that bypasses policies writes an empty target directly.
 
 use futures_util::StreamExt;
 use sea_orm::{DbBackend, Statement};
 use sqlx::PgConnection;
-use tenantry_connection::Transaction;
+use tenantry_connection::{Engine, Transaction};
 use tokio::sync::mpsc;
 
-use super::{Table, rows_there};
-use crate::{Error, kind::Kind, plan::Structure, quote};
+use super::Table;
+use crate::{
+    Error,
+    kind::Kind,
+    plan::{Pair, Structure},
+    quote,
+};
 
 /// What is sent at once. Larger gained nothing when measured, one row at a time cost a tenth.
 const CHUNK: usize = 64 * 1024;
@@ -19,30 +24,69 @@ const CHUNK: usize = 64 * 1024;
 /// Chunks that may wait between reader and writer: what bounds the memory.
 const WAITING: usize = 4;
 
-const STAGE: &str = "pg_temp.tenantry_stage";
+/// Lets other transactions read what this one sees, for as long as it lasts.
+pub(super) async fn export(from: &mut Transaction) -> Result<String, Error> {
+    const DOING: &str = "sharing the snapshot";
+    let statement = Statement::from_string(DbBackend::Postgres, "SELECT pg_catalog.pg_export_snapshot() AS snapshot");
+    let row = from.query_one(statement).await.map_err(Error::database(DOING))?;
+    let name = row.map(|row| row.try_get("", "snapshot")).transpose().map_err(Error::answer(DOING))?;
+    Ok(name.unwrap_or_default())
+}
 
-/// From PostgreSQL, in the binary format: no value is ever converted.
-pub(super) async fn between(
-    table: &Table<'_>,
+/// One table, or the tables of a circle, and how many rows of each were read and written.
+pub(super) async fn copy(
+    tables: &[Table<'_>],
     from: &mut Transaction,
     to: &mut Transaction,
-) -> Result<(u64, u64), Error> {
+    announce: &(dyn Fn(&Table<'_>) + Sync),
+) -> Result<Vec<(u64, u64)>, Error> {
+    let (mut arrivals, mut read) = (Vec::new(), Vec::new());
+    for (number, table) in tables.iter().enumerate() {
+        announce(table);
+        let arrival = Arrival::prepare(table, number, tables.len() > 1, to).await?;
+        read.push(match from.engine() {
+            Engine::Postgres => between(table, &arrival, from, to).await?,
+            Engine::Sqlite => from_sqlite(table, &arrival, from, to).await?,
+        });
+        arrivals.push(arrival);
+    }
+    let mut inserted = match (tables, &arrivals[..]) {
+        ([table], [arrival]) => vec![arrival.insert(table, to, read.first().copied().unwrap_or(0)).await?],
+        _ => insert_circle(tables, &arrivals, to).await?,
+    };
+    inserted.resize(tables.len(), 0);
+    for (table, inserted) in tables.iter().zip(&inserted) {
+        if *inserted > 0 {
+            advance_sequences(table, to).await?;
+        }
+    }
+    Ok(read.into_iter().zip(inserted).collect())
+}
+
+/// From PostgreSQL, in the binary format: no value is ever converted.
+async fn between(
+    table: &Table<'_>,
+    arrival: &Arrival,
+    from: &mut Transaction,
+    to: &mut Transaction,
+) -> Result<u64, Error> {
     let columns: Vec<String> = table.copied().map(|(_, column)| quote::identifier(&column.name)).collect();
     let target = &table.structure.target;
     let tenant = format!("{}::{}", quote::postgres_literal(&target.tenant.to_string()), tenant_type(table));
     let list = columns.into_iter().chain([tenant]).collect::<Vec<_>>().join(", ");
     let (source, filter) = (&table.pair.source.from, table.structure.source.filter());
     let out = format!("COPY (SELECT {list} FROM {source} WHERE {filter}) TO STDOUT (FORMAT binary)");
-
-    let arrival = Arrival::prepare(table, to).await?;
     let into = format!("COPY {} ({}) FROM STDIN (FORMAT binary)", arrival.at, quote::identifiers(table.names()));
-    let read = pump(table, connection(from)?, &out, connection(to)?, &into).await?;
-    arrival.insert(table, to, read).await
+    pump(table, connection(from)?, &out, connection(to)?, &into).await
 }
 
 /// From SQLite, in the text format, as canonical texts: the server reads each as the column's own type.
-pub(super) async fn into(table: &Table<'_>, from: &mut Transaction, to: &mut Transaction) -> Result<(u64, u64), Error> {
-    let arrival = Arrival::prepare(table, to).await?;
+async fn from_sqlite(
+    table: &Table<'_>,
+    arrival: &Arrival,
+    from: &mut Transaction,
+    to: &mut Transaction,
+) -> Result<u64, Error> {
     let sql = format!("COPY {} ({}) FROM STDIN (FORMAT text)", arrival.at, quote::identifiers(table.names()));
     let doing = || table.doing("copying");
     let tenant = table.structure.target.tenant.to_string();
@@ -68,13 +112,16 @@ pub(super) async fn into(table: &Table<'_>, from: &mut Transaction, to: &mut Tra
     sink.send(buffer.as_slice()).await.map_err(Error::driver(doing()))?;
     let read = sink.finish().await.map_err(Error::driver(doing()))?;
     table.progress.advance(&table.pair.name, pending);
-    drop(rows);
-    arrival.insert(table, to, read).await
+    Ok(read)
 }
 
 /// After the checks of foreign keys were silenced together with the triggers: every reference of the tenant's rows.
-pub(super) async fn check_foreign_keys(structure: &Structure, to: &mut Transaction) -> Result<(), Error> {
-    for pair in &structure.pairs {
+pub(super) async fn check_foreign_keys(
+    structure: &Structure,
+    pairs: &[Pair],
+    to: &mut Transaction,
+) -> Result<(), Error> {
+    for pair in pairs {
         for key in &pair.target.foreign_keys {
             let refers: String = key
                 .columns
@@ -108,44 +155,79 @@ struct Arrival {
 }
 
 impl Arrival {
-    async fn prepare(table: &Table<'_>, to: &mut Transaction) -> Result<Self, Error> {
+    async fn prepare(table: &Table<'_>, number: usize, circle: bool, to: &mut Transaction) -> Result<Self, Error> {
         let target = &table.pair.target;
         let bypasses = table.structure.target.rights.bypasses_policies;
-        if bypasses && rows_there(table, to).await? == 0 {
+        if bypasses && !circle && (table.empty || rows_there(table, to).await? == 0) {
             return Ok(Self { at: target.into.clone(), staged: false });
         }
+        let at = format!("pg_temp.tenantry_stage_{number}");
         let sql = format!(
-            "CREATE TEMPORARY TABLE {STAGE} ON COMMIT DROP AS SELECT {} FROM {} WITH NO DATA",
+            "CREATE TEMPORARY TABLE {at} ON COMMIT DROP AS SELECT {} FROM {} WITH NO DATA",
             quote::identifiers(table.names()),
             target.into
         );
         to.execute_raw_sql(&sql).await.map_err(Error::database(table.doing("preparing to copy")))?;
-        Ok(Self { at: STAGE.to_owned(), staged: true })
+        Ok(Self { at, staged: true })
     }
 
-    /// Brings what arrived into the table. Returns the rows read and the rows inserted.
-    async fn insert(self, table: &Table<'_>, to: &mut Transaction, read: u64) -> Result<(u64, u64), Error> {
-        let doing = || table.doing("inserting into");
+    /// The statement that brings what arrived into the table.
+    fn statement(&self, table: &Table<'_>) -> String {
         let target = &table.pair.target;
-        let mut inserted = read;
-        if self.staged {
-            let names = quote::identifiers(table.names());
-            let overriding =
-                if target.columns.iter().any(|column| column.identity) { "OVERRIDING SYSTEM VALUE " } else { "" };
+        let names = quote::identifiers(table.names());
+        let identity = target.columns.iter().any(|column| column.identity);
+        let overriding = if identity { "OVERRIDING SYSTEM VALUE " } else { "" };
+        let mut sql = format!("INSERT INTO {} ({names}) {overriding}SELECT {names} FROM {}", target.into, self.at);
+        if !table.empty {
             let key = quote::identifiers(target.primary_key.iter().map(String::as_str));
-            let sql = format!(
-                "INSERT INTO {} ({names}) {overriding}SELECT {names} FROM {STAGE} ON CONFLICT ({key}) DO NOTHING",
-                target.into
-            );
-            let statement = Statement::from_string(DbBackend::Postgres, sql);
-            inserted = to.execute(statement).await.map_err(Error::database(doing()))?;
-            to.execute_raw_sql(&format!("DROP TABLE {STAGE}")).await.map_err(Error::database(doing()))?;
+            sql.push_str(&format!(" ON CONFLICT ({key}) DO NOTHING"));
         }
-        if inserted > 0 {
-            self::advance_sequences(table, to).await?;
-        }
-        Ok((read, inserted))
+        sql
     }
+
+    /// Brings what arrived into the table. Returns the rows inserted.
+    async fn insert(&self, table: &Table<'_>, to: &mut Transaction, read: u64) -> Result<u64, Error> {
+        if !self.staged {
+            return Ok(read);
+        }
+        let doing = || table.doing("inserting into");
+        let statement = Statement::from_string(DbBackend::Postgres, self.statement(table));
+        let inserted = to.execute(statement).await.map_err(Error::database(doing()))?;
+        to.execute_raw_sql(&format!("DROP TABLE {}", self.at)).await.map_err(Error::database(doing()))?;
+        Ok(inserted)
+    }
+}
+
+/// Tables that refer to each other, in one statement: foreign keys, even those that cannot be deferred, are looked at when it
+/// ends.
+async fn insert_circle(tables: &[Table<'_>], arrivals: &[Arrival], to: &mut Transaction) -> Result<Vec<u64>, Error> {
+    let names: Vec<&str> = tables.iter().map(|table| table.pair.name.as_str()).collect();
+    let doing = || format!("inserting into {}", names.join(", "));
+    let (parts, counts): (Vec<String>, Vec<String>) = tables
+        .iter()
+        .zip(arrivals)
+        .enumerate()
+        .map(|(number, (table, arrival))| {
+            let part = format!("t{number} AS ({} RETURNING 1)", arrival.statement(table));
+            (part, format!("(SELECT count(*) FROM t{number}) AS t{number}"))
+        })
+        .unzip();
+    let sql = format!("WITH {} SELECT {}", parts.join(", "), counts.join(", "));
+    let row = to.query_one(Statement::from_string(DbBackend::Postgres, sql)).await.map_err(Error::database(doing()))?;
+    let stages: Vec<&str> = arrivals.iter().map(|arrival| arrival.at.as_str()).collect();
+    let sql = format!("DROP TABLE {}", stages.join(", "));
+    to.execute_raw_sql(&sql).await.map_err(Error::database(doing()))?;
+    let count = |number: usize| -> Result<u64, Error> {
+        let count = row.as_ref().map(|row| row.try_get::<i64>("", &format!("t{number}"))).transpose();
+        Ok(count.map_err(Error::answer(doing()))?.unwrap_or(0).unsigned_abs())
+    };
+    (0..tables.len()).map(count).collect()
+}
+
+/// How many rows the tenant has in the target now.
+async fn rows_there(table: &Table<'_>, to: &mut Transaction) -> Result<u64, Error> {
+    let filter = table.structure.target.filter();
+    crate::rows::count(to, &table.pair.target.from, &filter).await
 }
 
 /// A sequence does not notice rows that bring their own numbers, and would hand the same numbers out again. It is moved on
@@ -173,6 +255,9 @@ async fn advance_sequences(table: &Table<'_>, to: &mut Transaction) -> Result<()
 }
 
 /// Streams one COPY into another, reading and writing at the same time.
+///
+/// The driver leaves a connection whose COPY was refused out of step with its server. Both transactions can only be dropped after
+/// an error, which closes their connections.
 async fn pump(
     table: &Table<'_>,
     from: &mut PgConnection,
@@ -180,26 +265,42 @@ async fn pump(
     to: &mut PgConnection,
     into: &str,
 ) -> Result<u64, Error> {
-    let (send, mut receive) = mpsc::channel::<Vec<u8>>(WAITING);
+    let (send, mut receive) = mpsc::channel(WAITING);
     let read = async move {
         let doing = || table.doing("reading");
         let mut chunks = from.copy_out_raw(out).await.map_err(Error::driver(doing()))?;
         let (mut buffer, mut pending) = (Vec::with_capacity(2 * CHUNK), 0);
         while let Some(chunk) = chunks.next().await {
-            buffer.extend_from_slice(&chunk.map_err(Error::driver(doing()))?);
+            let chunk = chunk.map_err(Error::driver(doing()))?;
             // PostgreSQL sends a message per row.
             pending += 1;
-            if buffer.len() >= CHUNK {
-                let full = std::mem::replace(&mut buffer, Vec::with_capacity(2 * CHUNK));
-                if send.send(full).await.is_err() {
+            // A large one is sent on in slices of the memory that it arrived in, and the next is read when they are gone.
+            let large = chunk.len() > CHUNK;
+            if !large {
+                buffer.extend_from_slice(&chunk);
+            }
+            let mut full = Vec::new();
+            if buffer.len() >= CHUNK || (large && !buffer.is_empty()) {
+                full.push(std::mem::replace(&mut buffer, Vec::with_capacity(2 * CHUNK)).into());
+            }
+            if large {
+                full.extend((0..chunk.len()).step_by(CHUNK).map(|at| chunk.slice(at..chunk.len().min(at + CHUNK))));
+            }
+            drop(chunk);
+            if full.is_empty() {
+                continue;
+            }
+            for part in full {
+                if send.send(part).await.is_err() {
                     // The writer has failed and says why.
                     return Ok(());
                 }
-                table.progress.advance(&table.pair.name, std::mem::take(&mut pending));
             }
+            table.progress.advance(&table.pair.name, std::mem::take(&mut pending));
         }
         // A closed channel is the writer's failure, once more.
-        let _ = send.send(buffer).await;
+        let _ = send.send(buffer.into()).await;
+        table.progress.advance(&table.pair.name, pending);
         Ok(())
     };
     let write = async {

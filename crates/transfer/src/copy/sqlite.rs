@@ -69,13 +69,17 @@ fn tenant(table: &Table<'_>) -> Result<Stored, Error> {
 
 fn insert(table: &Table<'_>, names: &[&str], rows: usize) -> String {
     let row = format!("({})", vec!["?"; names.len()].join(", "));
-    format!(
-        "INSERT INTO {} ({}) VALUES {} ON CONFLICT ({}) DO NOTHING",
+    let mut sql = format!(
+        "INSERT INTO {} ({}) VALUES {}",
         table.pair.target.into,
         quote::identifiers(names.iter().copied()),
-        vec![row; rows].join(", "),
-        quote::identifiers(table.pair.target.primary_key.iter().map(String::as_str))
-    )
+        vec![row; rows].join(", ")
+    );
+    if !table.empty {
+        let key = quote::identifiers(table.pair.target.primary_key.iter().map(String::as_str));
+        sql.push_str(&format!(" ON CONFLICT ({key}) DO NOTHING"));
+    }
+    sql
 }
 
 async fn execute(table: &Table<'_>, to: &mut Transaction, sql: String, values: Vec<Stored>) -> Result<u64, Error> {

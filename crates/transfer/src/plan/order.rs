@@ -1,16 +1,14 @@
-//! Parents before children.
+//! Parents before children, and circles together.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Orders tables so that each comes after the tables it refers to, alphabetically where that leaves a choice. A table that
-/// refers to itself is no obstacle: its rows are written in one statement.
-///
-/// # Errors
-/// The tables of every circle of references, which no order satisfies.
+/// Orders tables so that each comes after the tables it refers to, alphabetically where that leaves a choice. Tables that refer
+/// to each other in a circle come as one group; most groups are one table. A table that refers to itself is no circle: its
+/// rows are written in one statement.
 pub(super) fn parents_first(
     tables: &BTreeSet<String>,
     references: &BTreeSet<(String, String)>,
-) -> Result<Vec<String>, Vec<String>> {
+) -> Vec<BTreeSet<String>> {
     let mut parents: BTreeMap<&str, BTreeSet<&str>> =
         tables.iter().map(|table| (table.as_str(), BTreeSet::new())).collect();
     for (child, parent) in references {
@@ -21,55 +19,74 @@ pub(super) fn parents_first(
             parents.insert(parent);
         }
     }
-    let mut ordered = Vec::with_capacity(tables.len());
-    while let Some(next) = parents.iter().find(|(_, parents)| parents.is_empty()).map(|(table, _)| *table) {
-        remove(&mut parents, next);
-        ordered.push(next.to_owned());
+    let above: BTreeMap<&str, BTreeSet<&str>> =
+        parents.keys().map(|table| (*table, reached_from(table, &parents))).collect();
+    let is_above = |table: &str, other: &str| above.get(table).is_some_and(|above| above.contains(other));
+    let mut ordered: Vec<BTreeSet<String>> = Vec::new();
+    let mut left: BTreeSet<&str> = parents.keys().copied().collect();
+    // A table is next when whatever stands above it has been, or stands above it and below it at once. There always is one.
+    while let Some(next) = left.iter().copied().find(|table| {
+        above.get(table).into_iter().flatten().all(|parent| !left.contains(parent) || is_above(parent, table))
+    }) {
+        let group: BTreeSet<&str> = left
+            .iter()
+            .copied()
+            .filter(|other| *other == next || (is_above(next, other) && is_above(other, next)))
+            .collect();
+        left.retain(|table| !group.contains(table));
+        ordered.push(group.into_iter().map(str::to_owned).collect());
     }
-    // What is left is in a circle or behind one; taking away what nothing refers to leaves the circles.
-    while let Some(leaf) = parents.keys().find(|table| !parents.values().any(|of| of.contains(**table))).copied() {
-        remove(&mut parents, leaf);
-    }
-    if parents.is_empty() && ordered.len() == tables.len() {
-        Ok(ordered)
-    } else {
-        Err(parents.into_keys().map(str::to_owned).collect())
-    }
+    ordered
 }
 
-fn remove<'a>(parents: &mut BTreeMap<&'a str, BTreeSet<&'a str>>, table: &str) {
-    parents.remove(table);
-    parents.values_mut().for_each(|of| {
-        of.remove(table);
-    });
+/// Every table that a table refers to, over however many others.
+fn reached_from<'a>(table: &str, parents: &BTreeMap<&'a str, BTreeSet<&'a str>>) -> BTreeSet<&'a str> {
+    let mut reached = BTreeSet::new();
+    let mut next: Vec<&'a str> = parents.get(table).into_iter().flatten().copied().collect();
+    while let Some(table) = next.pop() {
+        if reached.insert(table) {
+            next.extend(parents.get(table).into_iter().flatten().copied());
+        }
+    }
+    reached
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn order(tables: &[&str], references: &[(&str, &str)]) -> Result<Vec<String>, Vec<String>> {
+    fn order(tables: &[&str], references: &[(&str, &str)]) -> Vec<String> {
         let tables = tables.iter().map(|table| (*table).to_owned()).collect();
         let references = references.iter().map(|(child, parent)| ((*child).to_owned(), (*parent).to_owned())).collect();
-        parents_first(&tables, &references)
+        let groups = parents_first(&tables, &references).into_iter();
+        groups.map(|group| group.into_iter().collect::<Vec<_>>().join("+")).collect()
     }
 
     #[test]
     fn parents_come_first_and_references_to_itself_or_elsewhere_do_not_matter() {
         assert_eq!(
             order(&["a", "b", "c", "d"], &[("a", "d"), ("d", "b"), ("a", "a"), ("c", "elsewhere")]),
-            Ok(["b", "c", "d", "a"].map(str::to_owned).to_vec())
+            ["b", "c", "d", "a"]
         );
     }
 
     #[test]
-    fn a_circle_is_named_without_what_merely_hangs_on_it() {
+    fn a_circle_is_one_group_between_what_it_hangs_on_and_what_hangs_on_it() {
         assert_eq!(
             order(
-                &["a", "b", "c", "child", "parent"],
-                &[("a", "b"), ("b", "c"), ("c", "a"), ("child", "a"), ("a", "parent")]
+                &["a", "b", "c", "child", "parent", "d", "e"],
+                &[
+                    ("a", "b"),
+                    ("b", "c"),
+                    ("c", "a"),
+                    ("child", "a"),
+                    ("a", "parent"),
+                    ("d", "e"),
+                    ("e", "d"),
+                    ("d", "child")
+                ]
             ),
-            Err(["a", "b", "c"].map(str::to_owned).to_vec())
+            ["parent", "a+b+c", "child", "d+e"]
         );
     }
 }

@@ -83,11 +83,6 @@ pub enum Refusal {
         /// What is wrong with its key.
         problem: String,
     },
-    /// The tables refer to each other in a circle.
-    Circle {
-        /// The tables.
-        tables: Vec<String>,
-    },
     /// Row-level security hides rows from the role.
     Filtered {
         /// Which end.
@@ -256,11 +251,6 @@ impl fmt::Display for Refusal {
                     "the rows of {table} cannot be compared: {problem}; give the table a primary key on both sides"
                 )
             }
-            Self::Circle { tables } => write!(
-                f,
-                "{} refer to each other in a circle, so no order of copying keeps their foreign keys; break the circle",
-                tables.join(", ")
-            ),
             Self::Filtered { side, table } => write!(
                 f,
                 "row-level security limits which rows of {table} the login can use at the {side}; \

@@ -1,6 +1,6 @@
 //! The tables of both ends side by side, and every reason that is found without looking at a row.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, ops::Range};
 
 use tenantry_connection::Engine;
 use tenantry_migrations::tables::WRITE_LOG;
@@ -23,6 +23,10 @@ pub(crate) struct Structure {
     pub(crate) target_schema: String,
     /// Tables on both sides, parents before children, the write log last.
     pub(crate) pairs: Vec<Pair>,
+    /// The same in groups: a table, or tables that refer to each other in a circle.
+    pub(crate) groups: Vec<Group>,
+    /// Tenant tables of the target that the source does not have.
+    pub(crate) only_in_target: Vec<Table>,
     pub(crate) left_out: Vec<String>,
     /// Whether the application's triggers in the target are silenced, and its foreign keys checked afterwards.
     pub(crate) silence: bool,
@@ -39,6 +43,15 @@ pub(crate) struct Shape {
     pub(crate) tenant_tables: BTreeSet<String>,
     /// Tenant tables whose writes no fence holds, as `schema.table`.
     pub(crate) unfenced: Vec<String>,
+}
+
+/// Tables that are written together: one, or several that refer to each other in a circle.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Group {
+    /// Their places in the structure's pairs.
+    pub(crate) tables: Range<usize>,
+    /// The groups that must have been written before; all of them come earlier.
+    pub(crate) parents: BTreeSet<usize>,
 }
 
 /// One table on both sides.
@@ -97,13 +110,17 @@ impl Structure {
             let missing = "install the fence (create a schema, or use the schema tenantry as its owner)".to_owned();
             refusals.push(Refusal::Privilege { side: Side::Source, missing });
         }
-        sort(&mut pairs, &mut refusals);
+        let groups = sort(&mut pairs);
+        let only_in_target = target.tables.values().filter(|table| !source.tables.contains_key(&table.name));
+        let only_in_target = only_in_target.cloned().collect();
         let structure = Self {
             source: from,
             target: to,
             source_schema: source.schema,
             target_schema: target.schema,
             pairs,
+            groups,
+            only_in_target,
             left_out: source.left_out.into_iter().collect(),
             silence,
         };
@@ -308,17 +325,26 @@ fn silence(pairs: &[Pair], rights: Rights, refusals: &mut Vec<Refusal>) -> bool 
     wanted && rights.silences_triggers
 }
 
-fn sort(pairs: &mut [Pair], refusals: &mut Vec<Refusal>) {
+/// Brings the tables into the order in which they are written, the log last, and says which belong together.
+fn sort(pairs: &mut [Pair]) -> Vec<Group> {
     let tables: BTreeSet<String> = pairs.iter().map(|pair| pair.name.clone()).collect();
-    let references = pairs.iter().flat_map(|pair| {
-        let keys = pair.source.foreign_keys.iter().chain(&pair.target.foreign_keys);
-        keys.map(|key| (pair.name.clone(), key.parent.clone()))
-    });
-    match order::parents_first(&tables, &references.collect()) {
-        Ok(order) => {
-            let position = |pair: &Pair| order.iter().position(|name| *name == pair.name);
-            pairs.sort_by_key(|pair| (pair.log, position(pair)));
-        }
-        Err(tables) => refusals.push(Refusal::Circle { tables }),
+    let mut order = order::parents_first(&tables, &pairs.iter().flat_map(references).collect());
+    order.sort_by_key(|group| group.contains(WRITE_LOG));
+    let group_of = |name: &str| order.iter().position(|group| group.contains(name));
+    pairs.sort_by_key(|pair| (group_of(&pair.name), pair.log, pair.name.clone()));
+    let mut groups: Vec<Group> = Vec::with_capacity(order.len());
+    for (number, names) in order.iter().enumerate() {
+        let begin = groups.last().map_or(0, |group| group.tables.end);
+        let tables = begin..begin + names.len();
+        let members = pairs.get(tables.clone()).unwrap_or_default();
+        let parents = members.iter().flat_map(references).filter_map(|(_, parent)| group_of(&parent));
+        groups.push(Group { parents: parents.filter(|parent| *parent < number).collect(), tables });
     }
+    groups
+}
+
+/// Each of a table's references, by the foreign keys of either side.
+fn references(pair: &Pair) -> impl Iterator<Item = (String, String)> {
+    let keys = pair.source.foreign_keys.iter().chain(&pair.target.foreign_keys);
+    keys.map(|key| (pair.name.clone(), key.parent.clone()))
 }
