@@ -5,8 +5,12 @@
 //! Tenantry's bookkeeping, the routing probe and, where the database is an application database (it has a table `tenants`),
 //! that database's own tables. This module knows no row.
 
+mod details;
 mod postgres;
 mod sqlite;
+mod types;
+
+pub(crate) use details::{Check, Details, TableDetails, details};
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -30,7 +34,10 @@ pub struct Catalog {
     /// Tables without the tenant column that refer to a tenant table, and to which: their rows belong to some tenant, but
     /// nothing says to which.
     pub unscoped: BTreeMap<String, String>,
-    /// Tables that were looked at and left alone.
+    /// Tables that hold no tenant's rows. Those that tenant tables refer to are reference tables: their rows belong to
+    /// everybody.
+    pub others: BTreeMap<String, Table>,
+    /// Tables that were looked at and left alone: the others, and this project's own.
     pub left_out: BTreeSet<String>,
     /// What the role may do in the database as a whole.
     pub rights: Rights,
@@ -81,6 +88,12 @@ pub struct Column {
     pub name: String,
     /// Its type as declared.
     pub declared: String,
+    /// What a type that somebody defined in the database consists of: an enum's labels, a domain's checks, a composite type's
+    /// attributes, and so on down. Two types of one name that differ here hold other values, or spell them otherwise in the
+    /// binary format.
+    pub definition: Option<String>,
+    /// Its collation, where it is not the type's own.
+    pub collation: Option<String>,
     /// What it holds.
     pub kind: Kind,
     /// It refuses null.
@@ -89,10 +102,14 @@ pub struct Column {
     pub has_default: bool,
     /// It is computed by the database.
     pub generated: bool,
+    /// How, where the catalogs tell.
+    pub expression: Option<String>,
     /// It counts by itself and refuses other values unless overridden.
     pub identity: bool,
     /// The sequence it counts with, in quotes.
     pub sequence: Option<String>,
+    /// The role may read that sequence and move it on.
+    pub counts: bool,
 }
 
 /// A unique constraint or index.
@@ -215,6 +232,7 @@ fn sort_tables(
             None => break,
         };
     }
-    let left_out = others.into_keys().filter(|name| !unscoped.contains_key(name)).collect();
-    Catalog { engine, schema, tables, unscoped, left_out, rights }
+    let left_out = others.keys().filter(|name| !unscoped.contains_key(*name)).cloned().collect();
+    others.retain(|name, _| !unscoped.contains_key(name) && !is_ours(name));
+    Catalog { engine, schema, tables, unscoped, others, left_out, rights }
 }

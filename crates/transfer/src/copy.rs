@@ -10,6 +10,7 @@ mod absent;
 mod clear;
 #[cfg(feature = "postgres")]
 mod postgres;
+mod reference;
 mod schedule;
 #[cfg(feature = "sqlite")]
 mod sqlite;
@@ -78,6 +79,7 @@ pub async fn copy(
     if !prepared.plan.refusals.is_empty() {
         return Err(Error::Refused(Box::new(prepared.plan.clone())));
     }
+    reference::copy(source, target, prepared, progress).await?;
     let work = Work { source, target, prepared, clear: copying.clear, progress };
     let rows: u64 = prepared.plan.tables.iter().map(|table| table.rows).sum();
     let mut copied = if copying.atomic || target.engine() == Engine::Sqlite || rows < FEW {

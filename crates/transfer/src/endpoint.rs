@@ -107,10 +107,13 @@ pub struct Options {
     /// The most tables that are copied, or compared, at a time. Fewer where a pool has not the connections for it, one where the
     /// rows are few or SQLite is on either side.
     pub parallel: usize,
+    /// Tables without a tenant column that are copied whole before the tenant's rows, because those refer to them. Rows that
+    /// the target has already must be equal; none is ever changed or deleted there.
+    pub reference_tables: Vec<String>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { fence_deadline: Duration::from_secs(30), samples: 5, parallel: 4 }
+        Self { fence_deadline: Duration::from_secs(30), samples: 5, parallel: 4, reference_tables: Vec::new() }
     }
 }

@@ -116,6 +116,16 @@ pub enum Error {
         /// How many rows.
         rows: u64,
     },
+    /// A reference table has rows of the same key in the target that are not equal. None was changed there.
+    #[error(
+        "{rows} row(s) of reference table {table} differ from those that the target has already; nothing was copied"
+    )]
+    ReferenceDiffers {
+        /// The table.
+        table: String,
+        /// How many rows.
+        rows: u64,
+    },
     /// The two sides differ after the copy. The placement was not changed.
     #[error("source and target differ: {}", .0.summary())]
     Different(Box<Report>),
@@ -193,6 +203,7 @@ impl Error {
             | Self::Fenced { .. }
             | Self::Value { .. }
             | Self::Unreferenced { .. }
+            | Self::ReferenceDiffers { .. }
             | Self::Different(_)
             | Self::WrittenSince(_)
             | Self::NotPlaced { .. }

@@ -48,7 +48,7 @@ pub mod verify;
 
 pub use endpoint::{Endpoint, Options, Side};
 pub use error::{Error, FenceAfter};
-pub use plan::{Plan, Prepared, Refusal, plan, prepare};
+pub use plan::{Note, Plan, Prepared, Refusal, plan, prepare};
 pub use progress::{Progress, Step, Unwatched};
 pub use rollback::{RolledBack, rollback};
 pub use split::{Outcome, Preview, Split, dry_run, split, verify_split};

@@ -1,8 +1,15 @@
 //! What a transfer would copy, and every reason not to. A plan is data: nothing is changed by making one, and applying it is
 //! another module's work.
 
+mod condition;
+mod constraints;
 mod contents;
+mod figures;
+mod fingerprint;
+mod note;
 mod order;
+mod outside;
+mod reference;
 mod refusal;
 mod structure;
 
@@ -11,6 +18,9 @@ use tenantry_connection::{Engine, Transaction};
 use tenantry_realm::TenantKey;
 use uuid::Uuid;
 
+pub use figures::Estimate;
+pub use note::Note;
+pub use reference::PlannedReference;
 pub use refusal::{Reference, Refusal};
 pub(crate) use structure::{Group, Pair, Structure};
 
@@ -25,10 +35,19 @@ pub struct Plan {
     pub target: End,
     /// Every tenant table of the source, empty ones too, parents before children. The write log comes last.
     pub tables: Vec<PlannedTable>,
+    /// Tables without a tenant column that are copied whole beforehand, parents before children.
+    pub reference_tables: Vec<PlannedReference>,
     /// Tables of the source that hold no tenant's rows and are left alone.
     pub left_out: Vec<String>,
+    /// How much it is, and how long that may take.
+    pub estimate: Estimate,
+    /// What is worth knowing and no reason not to copy.
+    pub notes: Vec<Note>,
     /// Every reason not to copy. Empty means that the copy may begin.
     pub refusals: Vec<Refusal>,
+    /// SHA-256 over both ends, the tenant's ids and everything that the catalogs say of the tables: columns, types, keys,
+    /// references, checks, partitions, the application's triggers. Another plan with the same one was made against the same.
+    pub fingerprint: String,
 }
 
 /// One end, as the plan found it.
@@ -42,6 +61,8 @@ pub struct End {
     pub tenant: TenantKey,
     /// The column that holds it.
     pub tenant_column: String,
+    /// The server's version, as it prints it.
+    pub version: String,
 }
 
 /// A table to be copied.
@@ -51,6 +72,10 @@ pub struct PlannedTable {
     pub name: String,
     /// The tenant's rows in the source.
     pub rows: u64,
+    /// About how many bytes these rows take in the source, without indexes. Where SQLite is on either side, the bytes of
+    /// their texts; otherwise the tenant's share, by rows, of what the table takes on disk: all of it where the server has
+    /// never counted the table's rows.
+    pub bytes: u64,
     /// The tenant's rows that the target holds already. A row that equals its source is left as it is; one that differs is
     /// never overwritten and is reported by the verification.
     pub already_there: u64,
@@ -157,7 +182,11 @@ pub async fn prepare(
     progress: &dyn Progress,
 ) -> Result<Prepared, Error> {
     let (mut from, mut to) = (source.snapshot().await?, target.snapshot().await?);
-    let (structure, mut refusals) = read_structure(source, target, &mut from, &mut to).await?;
+    let catalogs =
+        (catalog::read(&mut from, &source.tenant_column).await?, catalog::read(&mut to, &target.tenant_column).await?);
+    let details = (catalog::details(&mut from).await?, catalog::details(&mut to).await?);
+    let fingerprint = fingerprint::of((source, &catalogs.0, &details.0), (target, &catalogs.1, &details.1));
+    let (structure, mut refusals) = Structure::match_up((source, catalogs.0), (target, catalogs.1));
     if is_same_database(source, target, &mut from, &mut to).await? {
         refusals.insert(0, Refusal::SameDatabase);
     }
@@ -170,22 +199,38 @@ pub async fn prepare(
             refusals.push(Refusal::Fenced { side, reason });
         }
     }
-    let tables = contents::inspect(&structure, &mut from, &mut to, options, progress, &mut refusals).await?;
+    let mut notes = structure.referred_to(options);
+    figures::servers(&structure, (&details.0, &details.1), &mut refusals, &mut notes);
+    let mut reference_tables = Vec::new();
+    for pair in &structure.reference_tables(&options.reference_tables, &mut refusals) {
+        let planned = reference::inspect(&structure, pair, (&mut from, &mut to), options, &mut refusals).await?;
+        reference_tables.push(planned);
+    }
+    let found = (&mut refusals, &mut notes);
+    let details = (&details.0, &details.1);
+    let tables = contents::inspect(&structure, &mut from, &mut to, details, options, progress, found).await?;
+    let estimate = Estimate::of(&tables);
+    figures::space(target, &estimate, &mut refusals, &mut notes);
     for transaction in [from, to] {
         transaction.rollback().await.map_err(Error::database("ending a snapshot"))?;
     }
-    let end = |endpoint: &Endpoint, schema: &str| End {
+    let end = |endpoint: &Endpoint, schema: &str, version: &str| End {
         url: endpoint.pool.url().to_string(),
         schema: schema.to_owned(),
         tenant: endpoint.tenant.clone(),
         tenant_column: endpoint.tenant_column.clone(),
+        version: version.to_owned(),
     };
     let plan = Plan {
-        source: end(source, &structure.source_schema),
-        target: end(target, &structure.target_schema),
+        source: end(source, &structure.source_schema, &details.0.version),
+        target: end(target, &structure.target_schema, &details.1.version),
         tables,
+        reference_tables,
         left_out: structure.left_out.clone(),
+        estimate,
+        notes,
         refusals,
+        fingerprint,
     };
     Ok(Prepared { plan, structure })
 }

@@ -209,6 +209,13 @@ fn prevents_comparison(refusal: &Refusal) -> bool {
         | Refusal::NoKey { .. }
         | Refusal::Filtered { .. } => true,
         Refusal::SameDatabase
+        | Refusal::DefinitionDiffers { .. }
+        | Refusal::ReferenceTable { .. }
+        | Refusal::ReferenceDiffers { .. }
+        | Refusal::Encoding { .. }
+        | Refusal::Space { .. }
+        | Refusal::Check { .. }
+        | Refusal::NoPartition { .. }
         | Refusal::NotPrepared { .. }
         | Refusal::ColumnRequired { .. }
         | Refusal::Privilege { .. }

@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use sea_orm::{DbBackend, QueryResult, Statement, TryGetable};
 use tenantry_connection::{Engine, Transaction};
 
-use super::{Access, Catalog, Column, ForeignKey, Rights, Table, Trigger, Unique, sort_tables};
+use super::{
+    Access, Catalog, Column, ForeignKey, Rights, Table, Trigger, Unique, sort_tables,
+    types::{self, Types},
+};
 use crate::{Error, kind::Kind, quote};
 
 const TABLES: &str = "
@@ -19,15 +22,24 @@ FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamesp
 WHERE n.nspname = pg_catalog.current_schema() AND c.relkind IN ('r', 'p') AND NOT c.relispartition";
 
 const COLUMNS: &str = "
-SELECT c.relname::text AS table_name, a.attname::text AS name,
+SELECT x.*, CASE WHEN x.sequence IS NULL THEN true
+                 ELSE pg_catalog.has_sequence_privilege(x.sequence, 'SELECT')
+                  AND pg_catalog.has_sequence_privilege(x.sequence, 'UPDATE') END AS counts
+FROM (
+SELECT c.relname::text AS table_name, a.attname::text AS name, a.attnum,
        pg_catalog.format_type(a.atttypid, a.atttypmod) AS declared, a.attnotnull AS not_null,
+       a.atttypid::bigint AS type, t.typnamespace = 'pg_catalog'::pg_catalog.regnamespace AS builtin,
+       CASE WHEN a.attcollation <> t.typcollation
+            THEN (SELECT l.collname::text FROM pg_catalog.pg_collation l WHERE l.oid = a.attcollation) END AS collation,
        a.atthasdef AS has_default, a.attgenerated <> '' AS generated, a.attidentity <> '' AS identity,
+       CASE WHEN a.attgenerated <> '' THEN (SELECT pg_catalog.pg_get_expr(d.adbin, d.adrelid)
+            FROM pg_catalog.pg_attrdef d WHERE d.adrelid = c.oid AND d.adnum = a.attnum) END AS expression,
        pg_catalog.pg_get_serial_sequence(pg_catalog.format('%I.%I', n.nspname, c.relname), a.attname) AS sequence
 FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_class c ON c.oid = a.attrelid
-JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
 WHERE n.nspname = pg_catalog.current_schema() AND c.relkind IN ('r', 'p') AND NOT c.relispartition
-  AND a.attnum > 0 AND NOT a.attisdropped
-ORDER BY c.relname, a.attnum";
+  AND a.attnum > 0 AND NOT a.attisdropped) AS x
+ORDER BY x.table_name, x.attnum";
 
 /// A deferrable key cannot arbitrate ON CONFLICT, so it counts as unique but not as the primary key.
 const UNIQUE: &str = "
@@ -55,15 +67,16 @@ WHERE n.nspname = pg_catalog.current_schema() AND k.contype = 'f' AND k.conparen
 ORDER BY c.relname, k.conname, u.position";
 
 /// Bits of `tgtype`: 4 insert, 8 delete. A rule rewrites what COPY does not even see, so it counts as a trigger that
-/// nothing silences.
+/// nothing silences. A trigger of a single partition fires for the rows that are routed there, and counts as its table's.
 const TRIGGERS: &str = "
-SELECT c.relname::text AS table_name, t.tgname::text AS name, fn.nspname = 'tenantry' AS ours,
+SELECT r.relname::text AS table_name, t.tgname::text AS name, fn.nspname = 'tenantry' AS ours,
        t.tgtype & 4 > 0 AS on_insert, t.tgtype & 8 > 0 AS on_delete,
        t.tgenabled IN ('O', 'A') AS fires, t.tgenabled IN ('R', 'A') AS fires_silenced
 FROM pg_catalog.pg_trigger t JOIN pg_catalog.pg_class c ON c.oid = t.tgrelid
-JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+JOIN pg_catalog.pg_class r ON r.oid = CASE WHEN c.relispartition THEN pg_catalog.pg_partition_root(c.oid) ELSE c.oid END
+JOIN pg_catalog.pg_namespace n ON n.oid = r.relnamespace
 JOIN pg_catalog.pg_proc f ON f.oid = t.tgfoid JOIN pg_catalog.pg_namespace fn ON fn.oid = f.pronamespace
-WHERE n.nspname = pg_catalog.current_schema() AND NOT t.tgisinternal AND t.tgenabled <> 'D'
+WHERE n.nspname = pg_catalog.current_schema() AND NOT t.tgisinternal AND t.tgenabled <> 'D' AND t.tgparentid = 0
 UNION ALL
 SELECT c.relname::text, r.rulename::text, false, r.ev_type = '3', r.ev_type = '4', r.ev_enabled IN ('O', 'A'), true
 FROM pg_catalog.pg_rewrite r JOIN pg_catalog.pg_class c ON c.oid = r.ev_class
@@ -119,17 +132,30 @@ pub(super) async fn read(transaction: &mut Transaction, tenant_column: &str) -> 
         let table = table(&row)?;
         tables.insert(table.name.clone(), table);
     }
-    for row in query(transaction, COLUMNS).await? {
+    let columns = query(transaction, COLUMNS).await?;
+    // Most schemas define no type, and need not pay for the question.
+    let mut types = Types::default();
+    for row in &columns {
+        if !get::<bool>(row, "builtin")? {
+            types = Types::new(&query(transaction, types::TYPES).await?)?;
+            break;
+        }
+    }
+    for row in columns {
         let declared: String = get(&row, "declared")?;
         let column = Column {
             name: get(&row, "name")?,
             kind: Kind::from_postgres(&declared),
             declared,
+            definition: types.definition(get(&row, "type")?),
+            collation: get(&row, "collation")?,
             not_null: get(&row, "not_null")?,
             has_default: get(&row, "has_default")?,
             generated: get(&row, "generated")?,
+            expression: get(&row, "expression")?,
             identity: get(&row, "identity")?,
             sequence: get(&row, "sequence")?,
+            counts: get(&row, "counts")?,
         };
         if let Some(table) = of(&mut tables, &row)? {
             table.columns.push(column);
@@ -238,11 +264,11 @@ fn of<'a>(tables: &'a mut BTreeMap<String, Table>, row: &QueryResult) -> Result<
     Ok(tables.get_mut(&get::<String>(row, "table_name")?))
 }
 
-async fn query(transaction: &mut Transaction, sql: &str) -> Result<Vec<QueryResult>, Error> {
+pub(super) async fn query(transaction: &mut Transaction, sql: &str) -> Result<Vec<QueryResult>, Error> {
     let statement = Statement::from_string(DbBackend::Postgres, sql);
     transaction.query_all(statement).await.map_err(Error::database("reading the catalogs"))
 }
 
-fn get<T: TryGetable>(row: &QueryResult, column: &str) -> Result<T, Error> {
+pub(super) fn get<T: TryGetable>(row: &QueryResult, column: &str) -> Result<T, Error> {
     row.try_get("", column).map_err(Error::answer("reading the catalogs"))
 }

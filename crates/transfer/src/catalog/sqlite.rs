@@ -63,12 +63,16 @@ async fn table(transaction: &mut Transaction, name: String) -> Result<Table, Err
             name: column,
             kind,
             declared,
+            definition: None,
+            collation: None,
             // Outside of INTEGER PRIMARY KEY a key column accepts null unless it says otherwise: an old bug of SQLite.
             not_null: get::<i64>(&row, "not_null")? != 0,
             has_default: get::<i64>(&row, "has_default")? != 0 || rowid,
             generated: get::<i64>(&row, "hidden")? >= 2,
+            expression: None,
             identity: false,
             sequence: None,
+            counts: true,
         });
     }
     primary_key.sort();

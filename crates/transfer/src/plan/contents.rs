@@ -3,17 +3,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use sea_orm::Statement;
 use tenantry_connection::{Engine, Transaction};
 
-use super::{Pair, PlannedTable, Reference, Refusal, Structure};
+use super::{Note, Pair, PlannedTable, Reference, Refusal, Structure};
 use crate::{
     Error, Options, Progress, Side,
     canonical::{self, Problem},
-    catalog::ForeignKey,
+    catalog::{Details, ForeignKey, TableDetails},
     kind::Kind,
     quote,
-    rows::{Reading, backend, comparable, count, print_key},
+    rows::{Reading, comparable, count, print_key},
 };
 
 /// Looks at the tenant's rows of every table, and adds what is found to the refusals.
@@ -21,10 +20,12 @@ pub(super) async fn inspect(
     structure: &Structure,
     from: &mut Transaction,
     to: &mut Transaction,
+    (source, target): (&Details, &Details),
     options: &Options,
     progress: &dyn Progress,
-    refusals: &mut Vec<Refusal>,
+    (refusals, notes): (&mut Vec<Refusal>, &mut Vec<Note>),
 ) -> Result<Vec<PlannedTable>, Error> {
+    let unknown = TableDetails::default();
     let mut tables = Vec::new();
     for pair in &structure.pairs {
         // A role that cannot read, or not everything, has been refused already; asking would end the snapshot.
@@ -36,7 +37,9 @@ pub(super) async fn inspect(
             true => count(to, &pair.target.from, &structure.target.filter()).await?,
             false => 0,
         };
-        let mut rows = 0;
+        let own = source.tables.get(&pair.name).unwrap_or(&unknown);
+        let other = target.tables.get(&pair.name).unwrap_or(&unknown);
+        let (mut rows, mut bytes) = (0, 0);
         if readable(Side::Source) {
             rows = count(from, &pair.source.from, &structure.source.filter()).await?;
             progress.table(&pair.name, rows);
@@ -44,9 +47,11 @@ pub(super) async fn inspect(
             inspection.nulls(from).await?;
             inspection.duplicates(from).await?;
             inspection.references(from, to).await?;
+            inspection.constraints(from, (own, other), notes).await?;
             if structure.is_across_engines() {
-                inspection.values(from, progress).await?;
+                bytes = inspection.values(from, progress).await?;
             } else {
+                bytes = share(own, rows);
                 progress.advance(&pair.name, rows);
             }
         }
@@ -54,6 +59,7 @@ pub(super) async fn inspect(
         tables.push(PlannedTable {
             name: pair.name.clone(),
             rows,
+            bytes,
             already_there,
             log: pair.log,
             key: key.map(|column| column.name.clone()).collect(),
@@ -63,11 +69,23 @@ pub(super) async fn inspect(
     Ok(tables)
 }
 
-struct Inspection<'a> {
-    structure: &'a Structure,
-    pair: &'a Pair,
-    options: &'a Options,
-    refusals: &'a mut Vec<Refusal>,
+/// The tenant's share of what a table takes, by rows; all of it where the server never counted them.
+fn share(table: &TableDetails, rows: u64) -> u64 {
+    match table.rows {
+        _ if rows == 0 => 0,
+        Some(all) if all > rows => {
+            u64::try_from(u128::from(table.bytes) * u128::from(rows) / u128::from(all)).unwrap_or(u64::MAX)
+        }
+        _ => table.bytes,
+    }
+}
+
+/// One table, looked at.
+pub(super) struct Inspection<'a> {
+    pub(super) structure: &'a Structure,
+    pub(super) pair: &'a Pair,
+    pub(super) options: &'a Options,
+    pub(super) refusals: &'a mut Vec<Refusal>,
 }
 
 impl Inspection<'_> {
@@ -131,19 +149,24 @@ impl Inspection<'_> {
     /// Rows that refer to another tenant's row or to nothing, by the foreign keys of either side.
     async fn references(&mut self, from: &mut Transaction, to: &mut Transaction) -> Result<(), Error> {
         let (source, target) = (&self.structure.source, &self.structure.target);
-        let mut seen = BTreeSet::new();
-        let ends = [(Side::Source, source, &self.pair.source), (Side::Target, target, &self.pair.target)];
+        let (mut seen, mut looked_up) = (BTreeSet::new(), BTreeSet::new());
+        // The target's keys first: they say how its tables are read.
+        let ends = [(Side::Target, target, &self.pair.target), (Side::Source, source, &self.pair.source)];
         for (side, shape, table) in ends {
             for key in &table.foreign_keys {
                 // The tenant's own column is the same on both ends of a reference by construction.
                 let mut columns: Vec<(String, String)> =
                     key.columns.iter().filter(|(child, _)| *child != shape.tenant_column).cloned().collect();
                 columns.sort();
-                let within_tenant = source.tenant_tables.contains(&key.parent);
-                if within_tenant && !columns.is_empty() && seen.insert((key.parent.clone(), columns.clone())) {
-                    self.within_tenant(from, key, &columns).await?;
-                } else if side == Side::Target && !within_tenant {
-                    self.outside(from, to, key, &columns).await?;
+                let reference = (key.parent.clone(), columns.clone());
+                if source.tenant_tables.contains(&key.parent) {
+                    if !columns.is_empty() && seen.insert(reference) {
+                        self.within_tenant(from, key, &columns).await?;
+                    }
+                } else if looked_up.insert(reference)
+                    && let Some(key) = self.structure.found_in_target(side, key, self.options, self.refusals)
+                {
+                    self.outside(from, to, &key, side).await?;
                 }
             }
         }
@@ -229,108 +252,14 @@ impl Inspection<'_> {
         Ok(())
     }
 
-    /// References of the target to a table that is not copied: the row referred to must be there already.
-    async fn outside(
-        &mut self,
-        from: &mut Transaction,
-        to: &mut Transaction,
-        key: &ForeignKey,
-        columns: &[(String, String)],
-    ) -> Result<(), Error> {
-        let (child, referred) = match (columns, key.columns.as_slice()) {
-            ([(child, referred)], _) => (Some(child), referred),
-            // Only the tenant column refers: its one value is known.
-            ([], [(_, referred)]) => (None, referred),
-            // Over several columns the copy's own foreign key decides; it leaves nothing behind when it refuses.
-            _ => return Ok(()),
-        };
-        let (mut rows, mut samples) = (0, Vec::new());
-        let mut batch: Vec<(String, String)> = Vec::new();
-        if let Some(child) = child {
-            let position = self.pair.columns.iter().position(|column| column.name == *child);
-            let Some(position) = position else { return Ok(()) };
-            let mut reading = self.structure.reading(Side::Source, self.pair, false);
-            reading.filter = format!("{} AND {} IS NOT NULL", reading.filter, quote::identifier(child));
-            let mut stream = reading.open(from).await?;
-            loop {
-                let row = stream.next().await?;
-                if let Some(row) = &row
-                    && let Some(Some(value)) = row.values.get(position)
-                {
-                    batch.push((reading.print_key(row), value.clone()));
-                }
-                if batch.len() == 500 || row.is_none() {
-                    let missing = self.missing(to, key, referred, &batch, self.pair.columns.get(position)).await?;
-                    for (key, referenced) in batch.drain(..).filter(|(_, value)| missing.contains(value)) {
-                        rows += 1;
-                        if samples.len() < self.options.samples {
-                            samples.push(Reference { key, referenced });
-                        }
-                    }
-                }
-                if row.is_none() {
-                    break;
-                }
-            }
-        } else if count(from, &self.pair.source.from, &self.structure.source.filter()).await? > 0 {
-            let tenant = self.structure.target.tenant.to_string();
-            batch.push((self.structure.target.tenant_column.clone(), tenant));
-            let missing = self.missing(to, key, referred, &batch, None).await?;
-            rows = missing.len() as u64;
-            samples = batch.into_iter().map(|(key, referenced)| Reference { key, referenced }).collect();
-        }
-        if rows > 0 {
-            let (table, parent) = (self.pair.name.clone(), key.parent.clone());
-            self.refusals.push(Refusal::Dangling { table, parent, side: Side::Target, rows, samples });
-        }
-        Ok(())
-    }
-
-    /// Which of these values no row of the target's parent has.
-    async fn missing(
-        &self,
-        to: &mut Transaction,
-        key: &ForeignKey,
-        referred: &str,
-        batch: &[(String, String)],
-        column: Option<&super::PlannedColumn>,
-    ) -> Result<BTreeSet<String>, Error> {
-        let values: BTreeSet<&String> = batch.iter().map(|(_, value)| value).collect();
-        if values.is_empty() {
-            return Ok(BTreeSet::new());
-        }
-        let kind = column.map_or(Kind::Uuid, |column| column.target);
-        let referred = quote::identifier(referred);
-        let engine = to.engine();
-        let rows: Vec<String> = values
-            .iter()
-            .map(|value| match engine {
-                Engine::Postgres => {
-                    let literal = quote::postgres_literal(value);
-                    format!("SELECT {literal} AS value WHERE NOT EXISTS (SELECT 1 FROM {} AS p WHERE p.{referred} = {literal})", key.parent_from)
-                }
-                Engine::Sqlite => {
-                    let plain = if kind == Kind::Uuid { value.replace('-', "") } else { (*value).clone() };
-                    let plain = if kind.orders_as_number() { plain } else { quote::sqlite_literal(&plain) };
-                    let expression = comparable(engine, &format!("p.{referred}"), kind);
-                    let literal = quote::sqlite_literal(value);
-                    format!("SELECT {literal} AS value WHERE NOT EXISTS (SELECT 1 FROM {} AS p WHERE {expression} = {plain})", key.parent_from)
-                }
-            })
-            .collect();
-        let doing = "looking for referenced rows in the target";
-        let statement = Statement::from_string(backend(engine), rows.join(" UNION ALL "));
-        let found = to.query_all(statement).await.map_err(Error::database(doing))?;
-        found.iter().map(|row| row.try_get("", "value").map_err(Error::answer(doing))).collect()
-    }
-
-    /// Values that have no canonical text, or no place in the target's column.
-    async fn values(&mut self, from: &mut Transaction, progress: &dyn Progress) -> Result<(), Error> {
+    /// Values that have no canonical text, or no place in the target's column. Returns the bytes of all texts.
+    async fn values(&mut self, from: &mut Transaction, progress: &dyn Progress) -> Result<u64, Error> {
         let reading = self.structure.reading(Side::Source, self.pair, false);
         let mut found: BTreeMap<(usize, Problem), (u64, Vec<String>)> = BTreeMap::new();
         let mut stream = reading.open(from).await?;
-        let mut pending = 0;
+        let (mut pending, mut bytes) = (0, 0);
         while let Some(row) = stream.next().await? {
+            bytes += row.values.iter().flatten().map(|value| value.len() as u64).sum::<u64>();
             let unfit =
                 self.pair.columns.iter().zip(&row.values).enumerate().filter_map(|(position, (column, value))| {
                     let value = value.as_deref().filter(|_| column.copied && !column.target_is_other())?;
@@ -362,11 +291,11 @@ impl Inspection<'_> {
                 self.refusals.push(Refusal::Value { table, column, problem, rows, keys });
             }
         }
-        Ok(())
+        Ok(bytes)
     }
 
     /// The keys of some rows, and what they refer to by the given columns.
-    async fn samples(
+    pub(super) async fn samples(
         &self,
         from: &mut Transaction,
         table: String,

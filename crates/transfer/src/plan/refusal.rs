@@ -65,6 +65,50 @@ pub enum Refusal {
         /// Its type in the target.
         target: String,
     },
+    /// A column's type has the same name on both sides and is another one.
+    DefinitionDiffers {
+        /// The table.
+        table: String,
+        /// The column.
+        column: String,
+        /// The type's name.
+        declared: String,
+        /// What it consists of in the source.
+        source: String,
+        /// What it consists of in the target.
+        target: String,
+    },
+    /// A table was declared a reference table and cannot be copied as one; or tenants' rows refer to a table that the target
+    /// does not have.
+    ReferenceTable {
+        /// The table.
+        table: String,
+        /// What is wrong and what to do.
+        problem: String,
+    },
+    /// A reference table has rows of the same key on both sides that are not equal.
+    ReferenceDiffers {
+        /// The table.
+        table: String,
+        /// How many rows.
+        rows: u64,
+        /// Some of their keys.
+        keys: Vec<String>,
+    },
+    /// The target stores text in an encoding that does not have every character.
+    Encoding {
+        /// The source's encoding.
+        source: String,
+        /// The target's encoding.
+        target: String,
+    },
+    /// The file system of the target has too little room.
+    Space {
+        /// About how many bytes the rows take, with the journal of writing them.
+        needed: u64,
+        /// How many are free.
+        free: u64,
+    },
     /// The tenant column cannot hold this tenant's id.
     TenantColumn {
         /// Which end.
@@ -130,6 +174,26 @@ pub enum Refusal {
         column: String,
         /// What is wrong.
         problem: Problem,
+        /// How many rows.
+        rows: u64,
+        /// Some of their keys.
+        keys: Vec<String>,
+    },
+    /// Rows break a CHECK constraint that only the target has.
+    Check {
+        /// The table.
+        table: String,
+        /// The constraint's name in the target.
+        constraint: String,
+        /// How many rows.
+        rows: u64,
+        /// Some of their keys.
+        keys: Vec<String>,
+    },
+    /// Rows belong to no partition of the target.
+    NoPartition {
+        /// The table.
+        table: String,
         /// How many rows.
         rows: u64,
         /// Some of their keys.
@@ -241,6 +305,26 @@ impl fmt::Display for Refusal {
                 "column {table}.{column} is {source} in the source and {target} in the target, which do not hold the same \
                  values; change one of them"
             ),
+            Self::DefinitionDiffers { table, column, declared, source, target } => write!(
+                f,
+                "the type {declared} of {table}.{column} is not the same type on both sides ({source} in the source, {target} \
+                 in the target); change one of them"
+            ),
+            Self::ReferenceTable { table, problem } => write!(f, "reference table {table}: {problem}"),
+            Self::ReferenceDiffers { table, rows, keys } => write!(
+                f,
+                "{rows} row(s) of reference table {table} have other values in the target, which other tenants may rely on: {}",
+                Samples(keys, *rows)
+            ),
+            Self::Encoding { source, target } => write!(
+                f,
+                "the target stores text as {target}, the source as {source}, so some text might have no place there; \
+                 use a target in UTF8"
+            ),
+            Self::Space { needed, free } => write!(
+                f,
+                "the target's file system has {free} bytes free, and the rows need about {needed}; make room first"
+            ),
             Self::TenantColumn { side, table, declared, tenant } => write!(
                 f,
                 "the tenant column of {table} at the {side} is {declared} and cannot hold {tenant}; correct the tenant's id there"
@@ -281,6 +365,16 @@ impl fmt::Display for Refusal {
             Self::Value { table, column, problem, rows, keys } => {
                 write!(f, "in {rows} row(s) of {table} the value of {column} {problem}: {}", Samples(keys, *rows))
             }
+            Self::Check { table, constraint, rows, keys } => write!(
+                f,
+                "{rows} row(s) of {table} break {constraint}, which only the target has: {}",
+                Samples(keys, *rows)
+            ),
+            Self::NoPartition { table, rows, keys } => write!(
+                f,
+                "{rows} row(s) of {table} belong to no partition of the target's table; add one: {}",
+                Samples(keys, *rows)
+            ),
             Self::Duplicate { table, constraint, columns, groups } => write!(
                 f,
                 "{groups} group(s) of rows of {table} are alike in {}, which {constraint} of the target wants to be unique",

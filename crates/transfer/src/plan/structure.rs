@@ -1,6 +1,9 @@
 //! The tables of both ends side by side, and every reason that is found without looking at a row.
 
-use std::{collections::BTreeSet, ops::Range};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::Range,
+};
 
 use tenantry_connection::Engine;
 use tenantry_migrations::tables::WRITE_LOG;
@@ -28,6 +31,9 @@ pub(crate) struct Structure {
     /// Tenant tables of the target that the source does not have.
     pub(crate) only_in_target: Vec<Table>,
     pub(crate) left_out: Vec<String>,
+    /// Tables of either end that hold no tenant's rows: reference tables, perhaps.
+    pub(crate) source_others: BTreeMap<String, Table>,
+    pub(crate) target_others: BTreeMap<String, Table>,
     /// Whether the application's triggers in the target are silenced, and its foreign keys checked afterwards.
     pub(crate) silence: bool,
 }
@@ -92,12 +98,16 @@ impl Structure {
 
         let mut pairs = Vec::new();
         for (name, table) in &source.tables {
-            access_refusals(Side::Source, table, &from, &mut refusals);
+            access_refusals(Side::Source, table, &mut refusals);
+            if !table.access.trigger && !table.has_fence() && !from.unfenced.is_empty() {
+                let missing = format!("create triggers on {name}");
+                refusals.push(Refusal::Privilege { side: Side::Source, missing });
+            }
             let Some(counterpart) = target.tables.get(name) else {
                 refusals.push(Refusal::TableMissing { table: name.clone() });
                 continue;
             };
-            access_refusals(Side::Target, counterpart, &to, &mut refusals);
+            access_refusals(Side::Target, counterpart, &mut refusals);
             let pair = Pair::match_up(table, counterpart, &from, &to, portable, &mut refusals);
             pairs.push(pair);
         }
@@ -122,6 +132,8 @@ impl Structure {
             groups,
             only_in_target,
             left_out: source.left_out.into_iter().collect(),
+            source_others: source.others,
+            target_others: target.others,
             silence,
         };
         (structure, refusals)
@@ -188,7 +200,7 @@ impl Shape {
 }
 
 impl Pair {
-    fn match_up(
+    pub(super) fn match_up(
         source: &Table,
         target: &Table,
         from: &Shape,
@@ -210,6 +222,16 @@ impl Pair {
                             column: column.name.clone(),
                             source: column.declared.clone(),
                             target: counterpart.declared.clone(),
+                        });
+                    } else if !portable && column.definition != counterpart.definition {
+                        let consists =
+                            |column: &Column| column.definition.clone().unwrap_or_else(|| "built in".to_owned());
+                        refusals.push(Refusal::DefinitionDiffers {
+                            table: table.clone(),
+                            column: column.name.clone(),
+                            declared: column.declared.clone(),
+                            source: consists(column),
+                            target: consists(counterpart),
                         });
                     }
                     columns.push(PlannedColumn {
@@ -285,7 +307,7 @@ fn key(target: &Table, columns: &[PlannedColumn], to: &Shape, portable: bool) ->
     Ok(key)
 }
 
-fn access_refusals(side: Side, table: &Table, shape: &Shape, refusals: &mut Vec<Refusal>) {
+pub(super) fn access_refusals(side: Side, table: &Table, refusals: &mut Vec<Refusal>) {
     let access = table.access;
     let filtered = access.filtered || (side == Side::Target && access.insert_filtered);
     if filtered {
@@ -300,8 +322,8 @@ fn access_refusals(side: Side, table: &Table, shape: &Shape, refusals: &mut Vec<
     if side == Side::Target && !access.insert {
         lacks("insert into");
     }
-    if side == Side::Source && !access.trigger && !table.has_fence() && !shape.unfenced.is_empty() {
-        lacks("create triggers on");
+    if side == Side::Target && table.columns.iter().any(|column| !column.counts) {
+        lacks("read and move on the sequences of");
     }
 }
 

@@ -1,0 +1,74 @@
+//! What a plan was made against, in a digest: the two ends, the tenant's ids there, and the structure of their tables.
+//!
+//! Rows are not in it, and neither are this project's own triggers, which a transfer itself may add.
+
+use tenantry_realm::TenantKey;
+
+use crate::{
+    Endpoint,
+    canonical::{RowDigest, hex},
+    catalog::{Catalog, Details, Table, TableDetails},
+};
+
+/// The fingerprint of both ends.
+pub(super) fn of(source: (&Endpoint, &Catalog, &Details), target: (&Endpoint, &Catalog, &Details)) -> String {
+    let mut digest = RowDigest::default();
+    for (endpoint, catalog, details) in [source, target] {
+        let tenant = match &endpoint.tenant {
+            TenantKey::Uuid(id) => format!("uuid {id}"),
+            TenantKey::BigInt(id) => format!("bigint {id}"),
+            TenantKey::Text(id) => format!("text {id}"),
+        };
+        let url = endpoint.pool.url().to_string();
+        for text in [url.as_str(), &catalog.schema, &tenant, &endpoint.tenant_column, &details.encoding] {
+            digest.field(Some(text));
+        }
+        let unknown = TableDetails::default();
+        for table in catalog.tables.values().chain(catalog.others.values()) {
+            add(&mut digest, table, details.tables.get(&table.name).unwrap_or(&unknown));
+        }
+        for (table, references) in &catalog.unscoped {
+            digest.field(Some(table));
+            digest.field(Some(references));
+        }
+        // Behind each end: nothing of the one may pass for something of the other.
+        digest.field(None);
+    }
+    hex(&digest.finish())
+}
+
+fn add(digest: &mut RowDigest, table: &Table, details: &TableDetails) {
+    digest.field(None);
+    digest.field(Some(&table.name));
+    for column in &table.columns {
+        let flags = [column.not_null, column.has_default, column.generated, column.identity]
+            .map(|flag| if flag { 'y' } else { 'n' });
+        digest.field(Some(&format!("column {}", flags.iter().collect::<String>())));
+        digest.field(Some(&column.name));
+        digest.field(Some(&column.declared));
+        for part in [&column.definition, &column.collation, &column.expression] {
+            digest.field(part.as_deref());
+        }
+    }
+    let mut list = |what: &str, names: &mut dyn Iterator<Item = &String>| {
+        digest.field(Some(what));
+        names.for_each(|name| digest.field(Some(name)));
+    };
+    list("primary key", &mut table.primary_key.iter());
+    for unique in &table.unique {
+        list("unique", &mut [&unique.name].into_iter().chain(&unique.columns));
+    }
+    for key in &table.foreign_keys {
+        let columns = key.columns.iter().flat_map(|(child, parent)| [child, parent]);
+        list("foreign key", &mut [&key.name, &key.parent].into_iter().chain(columns));
+    }
+    for (what, checks) in [("check", &details.checks), ("exclusion", &details.exclusions)] {
+        for check in checks {
+            list(what, &mut [&check.name, &check.text].into_iter());
+        }
+    }
+    if let Some(bounds) = &details.partitions {
+        list("partitions", &mut bounds.iter());
+    }
+    list("triggers", &mut table.triggers.iter().filter(|trigger| !trigger.ours).map(|trigger| &trigger.name));
+}
