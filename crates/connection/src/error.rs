@@ -103,7 +103,7 @@ pub enum Error {
         /// What it holds: `infinity`, `-infinity`, `24:00:00`, `NaN`, or `a date outside the supported range`.
         value: &'static str,
     },
-    /// The tenant's writes are held: a transfer is under way, or its rows have moved. Route again and retry.
+    /// The tenant's writes are held: a transfer is under way, or its rows have moved. Nothing was written. Retry a little later.
     #[error("the tenant is fenced in {data_source}: its rows are being moved or have moved")]
     Fenced {
         /// The canonical URL.

@@ -6,7 +6,7 @@ use sea_orm::DbErr;
 use tenantry_connection::DataSourceUrl;
 use uuid::Uuid;
 
-use crate::Finding;
+use crate::{Finding, RouteError};
 
 /// A failed attempt to reach or use a tenant's data. Messages name the tenant at hand, its tables and constraints; never
 /// another tenant, a bound value or a login.
@@ -16,6 +16,20 @@ pub enum Error {
     /// The connection, the statement or a constraint failed.
     #[error(transparent)]
     Connection(#[from] tenantry_connection::Error),
+
+    /// The tenant's rows have moved, and a write was refused in the old place. Nothing of the transaction was written. Run the
+    /// whole of it again: the same handle leads to the new place now, as every new one does.
+    #[error(
+        "tenant {tenant} has moved to another place, so the transaction in the old one was given up; run all of it again"
+    )]
+    Moved {
+        /// The tenant.
+        tenant: Uuid,
+    },
+
+    /// A write was refused in the old place of a tenant that cannot be routed any more: it was suspended, say.
+    #[error(transparent)]
+    Route(Box<RouteError>),
 
     /// A statement that was made for one tenant was given to a handle of another. Make statements from the handle that runs
     /// them.
@@ -155,11 +169,24 @@ pub enum Error {
     },
 }
 
+impl From<RouteError> for Error {
+    fn from(error: RouteError) -> Self {
+        Self::Route(Box::new(error))
+    }
+}
+
 impl Error {
+    /// Whether the fence refused the write. Nothing of it was done then, and nothing is in doubt.
+    pub(crate) fn is_refused_by_fence(&self) -> bool {
+        matches!(self, Self::Moved { .. } | Self::Connection(tenantry_connection::Error::Fenced { .. }))
+    }
+
     /// Whether the same call may succeed when it is made again, in a new transaction.
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Connection(error) => error.is_retryable(),
+            Self::Moved { .. } => true,
+            Self::Route(error) => error.is_retryable(),
             Self::OtherTenant { .. }
             | Self::ForgedTenant { .. }
             | Self::PrimaryKeyUpdate { .. }

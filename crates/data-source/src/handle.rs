@@ -8,11 +8,16 @@
 //! Neither handle implements `ConnectionTrait` or shows its pool.
 
 mod lease;
+mod rerouting;
 mod transaction;
 mod unit_of_work;
 mod write_log;
 
-use std::{fmt, future::Future, sync::Arc};
+use std::{
+    fmt,
+    future::Future,
+    sync::{Arc, OnceLock, Weak},
+};
 
 use futures_util::{StreamExt, stream::BoxStream};
 use sea_orm::{DbBackend, QueryResult, Statement};
@@ -22,13 +27,14 @@ use tenantry_realm::{TenantEntity, TenantKey};
 use uuid::Uuid;
 
 pub use lease::TenantLease;
+pub use rerouting::Rerouting;
 pub use transaction::TenantTransaction;
 pub use unit_of_work::UnitOfWork;
 pub use write_log::{WriteLogEntry, WriteOperation};
 
 use sealed::Checked;
 
-use crate::{Error, ScopedDelete, ScopedInsert, ScopedSelect, ScopedUpdate, pools::AdmittedPool};
+use crate::{Error, ScopedDelete, ScopedInsert, ScopedSelect, ScopedUpdate, manager::Shared, pools::AdmittedPool};
 
 /// Which login of a data source a handle uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
@@ -87,9 +93,25 @@ pub struct TenantContext {
     pub(crate) session: Session,
     /// Where connections come from.
     pub(crate) pool: Arc<AdmittedPool>,
+    /// The placement epoch that it was made at.
+    pub(crate) epoch: i64,
+    /// Who knows where the tenant is by now. Without one nothing is routed again.
+    pub(crate) router: Weak<Shared>,
+    /// Where the tenant was found when a write was refused here. All that share this context go there from then on, with their
+    /// reads as well: who has written in the new place must find there what was written.
+    pub(crate) moved_to: OnceLock<Arc<TenantContext>>,
 }
 
 impl TenantContext {
+    /// Where the tenant was found last.
+    pub(crate) fn current(self: &Arc<Self>) -> &Arc<Self> {
+        let mut context = self;
+        while let Some(next) = context.moved_to.get() {
+            context = next;
+        }
+        context
+    }
+
     pub(crate) fn backend(&self) -> DbBackend {
         match self.engine {
             Engine::Postgres => DbBackend::Postgres,
@@ -138,6 +160,9 @@ pub(crate) mod sealed {
         fn execute(&self, statement: Checked) -> impl Future<Output = Result<u64, Error>> + Send;
         fn stream(&self, statement: Checked) -> BoxStream<'_, Result<QueryResult, Error>>;
         fn unit_of_work(&self, mode: Mode) -> impl Future<Output = Result<UnitOfWork<'_>, Error>> + Send;
+        /// After a write that failed as a whole, and holds no connection any more: whether it is to be run again, where its
+        /// tenant is by now. What was not refused by the fence is not.
+        fn rerouted(&self, error: Error, rerouting: &mut Rerouting) -> impl Future<Output = Result<(), Error>> + Send;
         fn give_up(&self) {}
     }
 }
@@ -224,6 +249,15 @@ impl TenantDb {
         Self { context: Arc::new(context) }
     }
 
+    /// What its statements run with: where the tenant was found last.
+    fn current(&self) -> &Arc<TenantContext> {
+        self.context.current()
+    }
+
+    pub(crate) fn into_context(self) -> Arc<TenantContext> {
+        self.context
+    }
+
     /// Whether both are the same handle.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.context, &other.context)
@@ -232,7 +266,7 @@ impl TenantDb {
     /// The same data, with writes recorded as done by `actor`.
     #[must_use]
     pub fn as_user(&self, actor: Actor) -> Self {
-        let mut context = TenantContext::clone(&self.context);
+        let mut context = TenantContext::clone(self.current());
         context.session.actor = actor;
         Self::new(context)
     }
@@ -243,7 +277,7 @@ impl TenantDb {
     /// # Errors
     /// [`Error::Connection`] when no connection could be had; it says whether a retry makes sense. [`Error::NotIsolated`].
     pub async fn lease(&self) -> Result<TenantLease, Error> {
-        TenantLease::take(Arc::clone(&self.context)).await
+        TenantLease::take(Arc::clone(self.current())).await
     }
 
     /// Begins a transaction that reads from one snapshot, for several reads that shall agree; behind a pooler in transaction
@@ -252,7 +286,7 @@ impl TenantDb {
     /// # Errors
     /// As [`Self::begin`].
     pub async fn begin_read(&self) -> Result<TenantTransaction, Error> {
-        TenantTransaction::begin(Arc::clone(&self.context), Mode::Snapshot).await
+        TenantTransaction::begin(Arc::clone(self.current()), Mode::Snapshot).await
     }
 
     /// Begins a transaction. Dropped before it is committed, it is rolled back by closing its connection.
@@ -260,7 +294,7 @@ impl TenantDb {
     /// # Errors
     /// [`Error::Connection`] when no connection could be had; it says whether a retry makes sense. [`Error::NotIsolated`].
     pub async fn begin(&self) -> Result<TenantTransaction, Error> {
-        TenantTransaction::begin(Arc::clone(&self.context), Mode::Write).await
+        TenantTransaction::begin(Arc::clone(self.current()), Mode::Write).await
     }
 
     /// Runs `work` in a transaction: commits when it returns `Ok`, rolls back when it returns `Err`.
@@ -289,11 +323,11 @@ impl TenantDb {
     }
 
     async fn query_raw(&self, statement: Checked, mode: Mode) -> Result<Vec<QueryResult>, Error> {
-        TenantTransaction::begin(Arc::clone(&self.context), mode).await?.query_and_commit(statement).await
+        TenantTransaction::begin(Arc::clone(self.current()), mode).await?.query_and_commit(statement).await
     }
 
     async fn execute_raw(&self, statement: Checked) -> Result<u64, Error> {
-        TenantTransaction::begin(Arc::clone(&self.context), Mode::Write).await?.execute_and_commit(statement).await
+        TenantTransaction::begin(Arc::clone(self.current()), Mode::Write).await?.execute_and_commit(statement).await
     }
 
     /// The latest entries of this tenant's write log, newest first.
@@ -307,14 +341,14 @@ impl TenantDb {
 
 impl sealed::Handle for TenantDb {
     fn context(&self) -> &Arc<TenantContext> {
-        &self.context
+        self.current()
     }
 
     async fn query_all(&self, statement: Checked, mode: Mode) -> Result<Vec<QueryResult>, Error> {
         if statement.is_raw() {
             return Box::pin(self.query_raw(statement, mode)).await;
         }
-        let TenantContext { pool, session, .. } = &*self.context;
+        let TenantContext { pool, session, .. } = &**self.current();
         Ok(pool.admitted().await?.query_all(session, mode, statement.into_statement()).await?)
     }
 
@@ -322,14 +356,14 @@ impl sealed::Handle for TenantDb {
         if statement.is_raw() {
             return Box::pin(self.execute_raw(statement)).await;
         }
-        let TenantContext { pool, session, .. } = &*self.context;
+        let TenantContext { pool, session, .. } = &**self.current();
         Ok(pool.admitted().await?.execute(session, statement.into_statement()).await?)
     }
 
     fn stream(&self, statement: Checked) -> BoxStream<'_, Result<QueryResult, Error>> {
         // The stream owns its connection, which goes back when the last row was read, and is closed when it is dropped.
         async_stream::try_stream! {
-            let transaction = TenantTransaction::begin(Arc::clone(&self.context), Mode::Read).await?;
+            let transaction = TenantTransaction::begin(Arc::clone(self.current()), Mode::Read).await?;
             {
                 let mut rows = transaction.stream(statement);
                 while let Some(row) = rows.next().await {
@@ -342,13 +376,17 @@ impl sealed::Handle for TenantDb {
     }
 
     async fn unit_of_work(&self, mode: Mode) -> Result<UnitOfWork<'_>, Error> {
-        TenantTransaction::begin(Arc::clone(&self.context), mode).await.map(UnitOfWork::own)
+        TenantTransaction::begin(Arc::clone(self.current()), mode).await.map(UnitOfWork::own)
+    }
+
+    async fn rerouted(&self, error: Error, rerouting: &mut Rerouting) -> Result<(), Error> {
+        if error.is_refused_by_fence() { rerouting.again(self.current(), error).await } else { Err(error) }
     }
 }
 
 impl fmt::Debug for TenantDb {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.context.fmt_as(f, "TenantDb")
+        self.current().fmt_as(f, "TenantDb")
     }
 }
 

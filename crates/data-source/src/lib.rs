@@ -22,7 +22,7 @@ mod scoped;
 pub use connection_test::{ConnectionTest, with_causes};
 pub use error::Error;
 pub use handle::{
-    Access, Isolation, TenantDb, TenantHandle, TenantLease, TenantTransaction, UnitOfWork, WriteLogEntry,
+    Access, Isolation, Rerouting, TenantDb, TenantHandle, TenantLease, TenantTransaction, UnitOfWork, WriteLogEntry,
     WriteOperation,
 };
 pub use isolation::{Finding, IsolationReport, TenantColumn};

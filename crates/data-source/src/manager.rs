@@ -9,9 +9,11 @@
 //! A placement is cached for a stated time and dropped at once by [`DataSourceManager::clear_tenant`]. Absence and failure are
 //! never cached. Nothing is connected before the first statement.
 
+mod relocation;
+
 use std::{
     sync::{
-        Arc,
+        Arc, OnceLock, Weak,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
@@ -39,6 +41,10 @@ use crate::{
 pub struct ManagerOptions {
     /// How long a placement is believed. Also the longest time that another process's change goes unnoticed.
     pub placement_ttl: Duration,
+    /// How long a single write that a fence refuses waits for its tenant to be moved, or the fence to be lowered; then it gets
+    /// the retryable error. Zero: it waits for nothing, and is run again only where the tenant has moved already. Who waits
+    /// holds no connection.
+    pub fenced_write_patience: Duration,
     /// After how long a data source that no placement and no handle refers to any more is let go.
     pub pool_idle: Duration,
     /// How every pool behaves; the cap of connections comes from the data source.
@@ -56,6 +62,7 @@ impl Default for ManagerOptions {
     fn default() -> Self {
         Self {
             placement_ttl: Duration::from_secs(300),
+            fenced_write_patience: Duration::from_secs(1),
             pool_idle: Duration::from_secs(3600),
             pool: PoolOptions::default(),
             tenant_column: TenantColumn::default(),
@@ -71,7 +78,9 @@ pub struct DataSourceManager {
     shared: Arc<Shared>,
 }
 
-struct Shared {
+pub(crate) struct Shared {
+    /// For the handles, which find back here by it.
+    this: Weak<Shared>,
     app_db: AppDb,
     /// The application database, for tenants that fall back to it.
     fallback: Arc<AdmittedPool>,
@@ -79,6 +88,8 @@ struct Shared {
     keyring: Option<Arc<Keyring>>,
     options: ManagerOptions,
     routes: Cache<Uuid, Arc<Cached>>,
+    /// What was looked up for writes that a fence refused, whatever `routes` believes.
+    relocations: Cache<Uuid, relocation::Relocation>,
     /// The handles of what is in `routes`, for reading.
     recent: Arc<Recent>,
     pools: Pools,
@@ -225,13 +236,15 @@ impl DataSourceManager {
         let cleared =
             moka::sync::Cache::builder().time_to_live(options.placement_ttl * 2 + Duration::from_secs(60)).build();
         Self {
-            shared: Arc::new(Shared {
+            shared: Arc::new_cyclic(|this| Shared {
+                this: Weak::clone(this),
                 app_db,
                 fallback: AdmittedPool::trusted(app_db_pool),
                 tenant_column: options.tenant_column.name.as_str().into(),
                 keyring,
                 options,
                 routes,
+                relocations: relocation::cache(),
                 recent,
                 pools,
                 hits: AtomicU64::new(0),
@@ -429,12 +442,7 @@ impl DataSourceManager {
         let joined = AtomicBool::new(true);
         let load = async {
             joined.store(false, Ordering::Relaxed);
-            shared.misses.fetch_add(1, Ordering::Relaxed);
-            let read_at = shared.clears.load(Ordering::SeqCst);
-            let route = Route::load(&shared.app_db, tenant, shared.options.tenant_column.key_type).await?;
-            let restricted = shared.restricted(&route);
-            let expires = Instant::now() + shared.options.placement_ttl;
-            Ok(Arc::new(Cached { read_at, expires, route, restricted }))
+            shared.read(tenant).await.map(Arc::new)
         };
         let loaded = shared
             .routes
@@ -446,6 +454,16 @@ impl DataSourceManager {
 }
 
 impl Shared {
+    /// Asks the application database.
+    async fn read(&self, tenant: Uuid) -> Result<Cached, RouteError> {
+        self.misses.fetch_add(1, Ordering::Relaxed);
+        let read_at = self.clears.load(Ordering::SeqCst);
+        let route = Route::load(&self.app_db, tenant, self.options.tenant_column.key_type).await?;
+        let restricted = self.restricted(&route);
+        let expires = Instant::now() + self.options.placement_ttl;
+        Ok(Cached { read_at, expires, route, restricted })
+    }
+
     fn restricted(&self, route: &Route) -> Result<TenantDb, NoAccess> {
         let pool = match &route.destination {
             Destination::ApplicationDatabase if self.options.fallback_to_application_database => {
@@ -504,6 +522,9 @@ impl Shared {
                 ..Session::default()
             },
             pool,
+            epoch: route.epoch,
+            router: Weak::clone(&self.this),
+            moved_to: OnceLock::new(),
         })
     }
 

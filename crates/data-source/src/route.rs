@@ -113,6 +113,27 @@ pub enum RouteError {
     Shared(std::sync::Arc<RouteError>),
 }
 
+impl RouteError {
+    /// Whether the same look-up may succeed when it is made again.
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Lookup { source, .. } => source.is_retryable(),
+            Self::Audit { source, .. } => source.is_retryable(),
+            Self::Pool { source, .. } => source.is_retryable(),
+            Self::Shared(error) => error.is_retryable(),
+            Self::UnknownTenant(_)
+            | Self::Inactive { .. }
+            | Self::NoDataSource(_)
+            | Self::Url { .. }
+            | Self::DirectUrl { .. }
+            | Self::Mapping { .. }
+            | Self::NoCredential { .. }
+            | Self::NoKeyring { .. }
+            | Self::Credential { .. } => false,
+        }
+    }
+}
+
 /// A tenant's placement as routing needs it. Credentials stay sealed in it.
 #[derive(Debug, Clone)]
 pub struct Route {

@@ -73,10 +73,26 @@ impl<E: TenantEntity> Scope<E> {
         self.conditions.iter().cloned().fold(tenant_predicate::<E>(self.key()), Condition::add)
     }
 
+    /// Goes where the handle that is about to run this has gone since: its tenant may have another id there. Only for what is
+    /// rendered from the scope alone.
+    fn follow(&mut self, context: &Arc<TenantContext>) {
+        if self.is_of_an_older_place(context) {
+            self.made_for = Arc::clone(context);
+        }
+    }
+
+    /// Whether the tenant has been placed anew between the making of this and the handle.
+    fn is_of_an_older_place(&self, context: &TenantContext) -> bool {
+        context.tenant_id == self.made_for.tenant_id && context.epoch > self.made_for.epoch
+    }
+
     /// Renders a statement for the handle that is about to run it, if that handle may.
     fn finish(&self, context: &TenantContext, statement: &impl StatementBuilder) -> Result<Checked, Error> {
         // A data source may have moved in between; whose rows they are may not.
         if context.tenant_id != self.made_for.tenant_id || context.key != self.made_for.key {
+            if self.is_of_an_older_place(context) {
+                return Err(Error::Moved { tenant: context.tenant_id });
+            }
             return Err(Error::OtherTenant { statement: self.made_for.tenant_id, handle: context.tenant_id });
         }
         let guard =

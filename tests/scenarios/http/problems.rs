@@ -11,7 +11,10 @@ use axum::{
     routing::get,
 };
 use sea_orm::DbErr;
-use tenantry_app_db::{Error as AppDbError, PoolLimitsError, Refusal, entities::SourceKind};
+use tenantry_app_db::{
+    Error as AppDbError, PoolLimitsError, Refusal,
+    entities::{SourceKind, TransferStep},
+};
 use tenantry_axum::{Problem, ProblemKind, RequestLayer, ResolveError, TenantSource};
 use tenantry_connection::{ConnectFailure, DataSourceUrl, Engine, Error as ConnectionError, UrlError};
 use tenantry_credential::{CredentialColumn, OpenError};
@@ -104,6 +107,10 @@ fn app_db_errors() -> Vec<(u16, AppDbError)> {
         (404, AppDbError::NoRow { table: secret() }),
         (404, AppDbError::UnknownTenant { tenant: OTHER }),
         (409, AppDbError::Moved { tenant: OTHER, expected: 4711, found: 4711 }),
+        (409, AppDbError::TransferUnderWay { tenant: OTHER, transfer: OTHER, step: TransferStep::Copied }),
+        (409, AppDbError::TransferHeld { transfer: OTHER, until: chrono::DateTime::UNIX_EPOCH }),
+        (409, AppDbError::LeaseLost { transfer: OTHER }),
+        (404, AppDbError::UnknownTransfer { transfer: OTHER }),
         (409, AppDbError::DedicatedTaken { url: secret(), kind: SourceKind::Dedicated, holder: OTHER }),
         (409, AppDbError::KeyTaken { url: secret(), key: secret(), holder: OTHER }),
         (409, AppDbError::SubdomainTaken { subdomain: secret() }),
@@ -154,6 +161,8 @@ fn data_source_errors() -> Vec<(u16, DataSourceError)> {
     let mut errors: Vec<_> =
         connection_errors().into_iter().map(|(status, error)| (status, DataSourceError::Connection(error))).collect();
     errors.extend([
+        (409, DataSourceError::Moved { tenant: OTHER }),
+        (403, RouteError::Inactive { tenant: OTHER, status: "krypton" }.into()),
         (500, DataSourceError::OtherTenant { statement: OTHER, handle: OTHER }),
         (422, DataSourceError::ForgedTenant { table: table(), column: "tenant_id".to_owned() }),
         (422, DataSourceError::PrimaryKeyUpdate { table: table(), column: "id".to_owned() }),

@@ -258,7 +258,7 @@ async fn replace_restricted(world: &World, tenant: Uuid, login: &Login) {
     world.tenantry.manager().clear_tenant(tenant).await;
 }
 
-fn sealed_placement(place: &Place, tenant: Uuid) -> NewPlacement {
+pub(super) fn sealed_placement(place: &Place, tenant: Uuid) -> NewPlacement {
     let seal = |column, login: &Login| keyring("new").seal(tenant, column, login).unwrap();
     NewPlacement {
         url: Some(place.url.clone()),

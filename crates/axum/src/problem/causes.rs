@@ -183,6 +183,9 @@ fn by_sqlstate(state: Option<&str>) -> Problem {
 fn by_data_source(error: &DataSourceError) -> Problem {
     match error {
         DataSourceError::Connection(error) => by_connection(error),
+        // It is there already, so that the same request succeeds at once.
+        DataSourceError::Moved { .. } => Problem::new(ProblemKind::TenantMoving),
+        DataSourceError::Route(error) => by_route(error),
         DataSourceError::ForgedTenant { column, .. } => not_settable(column),
         DataSourceError::PrimaryKeyUpdate { column, .. } => not_settable(column),
         DataSourceError::NothingToWrite { .. } => {

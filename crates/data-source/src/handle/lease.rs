@@ -7,10 +7,10 @@ use std::{
 
 use futures_util::{StreamExt, stream::BoxStream};
 use sea_orm::QueryResult;
-use tenantry_connection::{Lease, Mode};
+use tenantry_connection::{Error as ConnectionError, Lease, Mode};
 use tokio::sync::Notify;
 
-use super::{TenantContext, TenantTransaction, UnitOfWork, sealed, sealed::Checked};
+use super::{Rerouting, TenantContext, TenantTransaction, UnitOfWork, sealed, sealed::Checked};
 use crate::Error;
 
 /// A connection for several statements on one tenant's data, each a transaction of its own. It goes back to its pool when this
@@ -87,6 +87,18 @@ impl TenantLease {
         TenantTransaction::begin_on(lease, Some(self.slot.clone()), Arc::clone(&self.context), mode).await
     }
 
+    /// What a statement came to. When the fence refused it, the connection goes to its pool before anything is asked: it leads
+    /// to where the tenant is not written any more, and the look-up may need one.
+    async fn known<T>(&self, result: Result<T, ConnectionError>) -> Result<T, Error> {
+        match result {
+            Err(refused @ ConnectionError::Fenced { .. }) => {
+                drop(self.slot.take());
+                Err(Rerouting::ended(&self.context, refused.into()).await)
+            }
+            result => Ok(result?),
+        }
+    }
+
     async fn lease(&self) -> Result<Lease, Error> {
         if let Some(lease) = self.slot.take() {
             return Ok(lease);
@@ -112,7 +124,7 @@ impl sealed::Handle for TenantLease {
         let mut lease = self.lease().await?;
         let rows = lease.query_all(&self.context.session, mode, statement.into_statement()).await;
         self.slot.put(lease);
-        Ok(rows?)
+        self.known(rows).await
     }
 
     async fn execute(&self, statement: Checked) -> Result<u64, Error> {
@@ -122,7 +134,7 @@ impl sealed::Handle for TenantLease {
         let mut lease = self.lease().await?;
         let affected = lease.execute(&self.context.session, statement.into_statement()).await;
         self.slot.put(lease);
-        Ok(affected?)
+        self.known(affected).await
     }
 
     fn stream(&self, statement: Checked) -> BoxStream<'_, Result<QueryResult, Error>> {
@@ -141,6 +153,11 @@ impl sealed::Handle for TenantLease {
 
     async fn unit_of_work(&self, mode: Mode) -> Result<UnitOfWork<'_>, Error> {
         self.begin_as(mode).await.map(UnitOfWork::own)
+    }
+
+    /// It is a connection to one place: the caller takes another.
+    async fn rerouted(&self, error: Error, _: &mut Rerouting) -> Result<(), Error> {
+        Err(error)
     }
 }
 

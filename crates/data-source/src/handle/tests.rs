@@ -60,6 +60,9 @@ impl World {
             engine: Engine::Sqlite,
             session: Session { tenant: Some(org.to_string().into()), ..Session::default() },
             pool: AdmittedPool::trusted(self.pool.clone()),
+            epoch: 0,
+            router: Weak::new(),
+            moved_to: OnceLock::new(),
         })
     }
 

@@ -8,10 +8,10 @@ use std::{
 
 use futures_util::{StreamExt, stream::BoxStream};
 use sea_orm::{QueryResult, Statement, Value};
-use tenantry_connection::{Lease, Mode, Transaction};
+use tenantry_connection::{Error as ConnectionError, Lease, Mode, Transaction};
 use tokio::sync::{Mutex, MutexGuard};
 
-use super::{Access, Isolation, TenantContext, UnitOfWork, lease::Slot, sealed, sealed::Checked};
+use super::{Access, Isolation, Rerouting, TenantContext, UnitOfWork, lease::Slot, sealed, sealed::Checked};
 use crate::Error;
 
 /// A transaction on one tenant's data. It does one thing at a time: statements that are issued at once wait for each other.
@@ -31,7 +31,8 @@ pub struct TenantTransaction {
 }
 
 struct State {
-    transaction: Transaction,
+    /// None once the fence has refused a statement: then it is rolled back already.
+    transaction: Option<Transaction>,
     /// A statement was begun and has not succeeded: it failed, or its future was dropped midway.
     failed: bool,
 }
@@ -51,7 +52,7 @@ impl TenantTransaction {
         let transaction = lease.begin(&context.session, mode).await?;
         Ok(Self {
             context,
-            state: Mutex::new(State { transaction, failed: false }),
+            state: Mutex::new(State { transaction: Some(transaction), failed: false }),
             home,
             streaming: AtomicBool::new(false),
             writes: AtomicU64::new(0),
@@ -87,15 +88,20 @@ impl TenantTransaction {
     /// [`Error::Connection`] when the database refused; where the connection broke, whether it was committed is not known.
     pub async fn commit(self) -> Result<(), Error> {
         let State { transaction, failed } = self.state.into_inner();
+        let Some(transaction) = transaction else { return Err(Error::TransactionFailed) };
         if failed || self.given_up.into_inner() {
             let _ = transaction.rollback().await;
             return Err(Error::TransactionFailed);
         }
-        match self.home {
-            Some(home) => home.put(transaction.commit_and_keep().await?),
-            None => transaction.commit().await?,
+        let committed = match self.home {
+            Some(home) => transaction.commit_and_keep().await.map(|lease| home.put(lease)),
+            None => transaction.commit().await,
+        };
+        match committed {
+            // By a trigger of the application that writes at the commit.
+            Err(refused @ ConnectionError::Fenced { .. }) => Err(Rerouting::ended(&self.context, refused.into()).await),
+            committed => Ok(committed?),
         }
-        Ok(())
     }
 
     /// Undoes the writes and gives the connection back.
@@ -103,12 +109,10 @@ impl TenantTransaction {
     /// # Errors
     /// [`Error::Connection`] when the database did not answer; the writes are undone all the same.
     pub async fn rollback(self) -> Result<(), Error> {
-        let transaction = self.state.into_inner().transaction;
-        match self.home {
-            Some(home) => home.put(transaction.rollback_and_keep().await?),
-            None => transaction.rollback().await?,
+        match self.state.into_inner().transaction {
+            Some(transaction) => Ok(roll_back(transaction, self.home.as_ref()).await?),
+            None => Ok(()),
         }
-        Ok(())
     }
 
     /// Runs one statement of raw SQL and returns the number of rows it affected. Nothing but row-level security keeps it
@@ -159,7 +163,7 @@ impl TenantTransaction {
     async fn attempt_one(&self, statement: &Checked) -> Result<MutexGuard<'_, State>, Error> {
         let mut state = self.attempt().await?;
         if statement.is_raw() {
-            state.transaction.discard_session_at_end();
+            state.transaction()?.discard_session_at_end();
         }
         Ok(state)
     }
@@ -177,6 +181,32 @@ impl TenantTransaction {
         state.failed = true;
         Ok(state)
     }
+
+    /// The error of a statement. When the fence refused it, nothing can be done here any more, and the transaction ends before
+    /// anything is asked: the look-up may need the connection that it holds.
+    async fn failure(&self, state: &mut State, error: ConnectionError) -> Error {
+        if !matches!(error, ConnectionError::Fenced { .. }) {
+            return error.into();
+        }
+        if let Some(transaction) = state.transaction.take() {
+            // Should this fail, the connection is closed.
+            let _ = roll_back(transaction, self.home.as_ref()).await;
+        }
+        Rerouting::ended(&self.context, error.into()).await
+    }
+}
+
+impl State {
+    fn transaction(&mut self) -> Result<&mut Transaction, Error> {
+        self.transaction.as_mut().ok_or(Error::TransactionFailed)
+    }
+}
+
+async fn roll_back(transaction: Transaction, home: Option<&Slot>) -> Result<(), ConnectionError> {
+    match home {
+        Some(home) => transaction.rollback_and_keep().await.map(|lease| home.put(lease)),
+        None => transaction.rollback().await,
+    }
 }
 
 impl sealed::Handle for TenantTransaction {
@@ -186,7 +216,10 @@ impl sealed::Handle for TenantTransaction {
 
     async fn query_all(&self, statement: Checked, mode: Mode) -> Result<Vec<QueryResult>, Error> {
         let mut state = self.attempt_one(&statement).await?;
-        let rows = state.transaction.query_all(statement.into_statement()).await?;
+        let rows = match state.transaction()?.query_all(statement.into_statement()).await {
+            Ok(rows) => rows,
+            Err(error) => return Err(self.failure(&mut state, error).await),
+        };
         if mode == Mode::Write {
             self.writes.fetch_add(1, Ordering::AcqRel);
         }
@@ -196,7 +229,10 @@ impl sealed::Handle for TenantTransaction {
 
     async fn execute(&self, statement: Checked) -> Result<u64, Error> {
         let mut state = self.attempt_one(&statement).await?;
-        let affected = state.transaction.execute(statement.into_statement()).await?;
+        let affected = match state.transaction()?.execute(statement.into_statement()).await {
+            Ok(affected) => affected,
+            Err(error) => return Err(self.failure(&mut state, error).await),
+        };
         self.writes.fetch_add(1, Ordering::AcqRel);
         state.failed = false;
         Ok(affected)
@@ -208,7 +244,8 @@ impl sealed::Handle for TenantTransaction {
             let mut state = self.attempt_one(&statement).await?;
             let _open = Streaming::set(&self.streaming);
             {
-                let mut rows = std::pin::pin!(state.transaction.stream(statement.into_statement()));
+                let transaction = state.transaction()?;
+                let mut rows = std::pin::pin!(transaction.stream(statement.into_statement()));
                 while let Some(row) = rows.next().await {
                     yield row?;
                 }
@@ -220,6 +257,11 @@ impl sealed::Handle for TenantTransaction {
 
     async fn unit_of_work(&self, _mode: Mode) -> Result<UnitOfWork<'_>, Error> {
         Ok(UnitOfWork::within(self))
+    }
+
+    /// What was done in it before would be missing elsewhere: the caller runs the whole of it again.
+    async fn rerouted(&self, error: Error, _: &mut Rerouting) -> Result<(), Error> {
+        Err(error)
     }
 
     fn give_up(&self) {

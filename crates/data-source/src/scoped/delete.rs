@@ -6,7 +6,10 @@ use sea_orm::sea_query::{DeleteStatement, IntoCondition};
 use tenantry_realm::TenantEntity;
 
 use super::Scope;
-use crate::{Error, TenantHandle, handle::TenantContext};
+use crate::{
+    Error, TenantHandle,
+    handle::{Rerouting, TenantContext},
+};
 
 /// A delete of one tenant's rows of `E`.
 #[derive(Clone)]
@@ -31,7 +34,18 @@ impl<E: TenantEntity> ScopedDelete<E> {
     ///
     /// # Errors
     /// What the guard refuses, and [`Error::Connection`]: a foreign key refuses a row that is still referred to.
-    pub async fn execute<H: TenantHandle>(self, handle: &H) -> Result<u64, Error> {
+    pub async fn execute<H: TenantHandle>(mut self, handle: &H) -> Result<u64, Error> {
+        let mut rerouting = Rerouting::default();
+        loop {
+            match self.attempt(handle).await {
+                Err(error) => handle.rerouted(error, &mut rerouting).await?,
+                done => return done,
+            }
+        }
+    }
+
+    async fn attempt<H: TenantHandle>(&mut self, handle: &H) -> Result<u64, Error> {
+        self.scope.follow(handle.context());
         let mut delete = DeleteStatement::new();
         delete.from_table(E::default().table_ref()).cond_where(self.scope.predicate());
         let statement = self.scope.finish(handle.context(), &delete)?;

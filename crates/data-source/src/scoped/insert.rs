@@ -12,7 +12,7 @@ use tenantry_realm::TenantEntity;
 use super::{Scope, is_own_key, is_tenant_column, returning};
 use crate::{
     Error, TenantHandle,
-    handle::{TenantContext, sealed::Checked},
+    handle::{Rerouting, TenantContext, sealed::Checked},
 };
 
 /// An insert of one tenant's rows of `E`. There is no upsert: on a conflict it would write a row that it has not read.
@@ -35,7 +35,18 @@ impl<E: TenantEntity> ScopedInsert<E> {
     ///
     /// # Errors
     /// [`Error::ForgedTenant`] when a row names another tenant; [`Error::Connection`] with the constraint that refused a row.
-    pub async fn execute<H: TenantHandle>(self, handle: &H) -> Result<u64, Error> {
+    pub async fn execute<H: TenantHandle>(mut self, handle: &H) -> Result<u64, Error> {
+        let mut rerouting = Rerouting::default();
+        loop {
+            match self.attempt(handle).await {
+                Err(error) => handle.rerouted(error, &mut rerouting).await?,
+                done => return done,
+            }
+        }
+    }
+
+    async fn attempt<H: TenantHandle>(&mut self, handle: &H) -> Result<u64, Error> {
+        self.follow(handle.context());
         let mut statements = self.statements(handle.context(), false)?;
         if statements.len() == 1
             && let Some(statement) = statements.pop()
@@ -57,7 +68,18 @@ impl<E: TenantEntity> ScopedInsert<E> {
     ///
     /// # Errors
     /// As [`Self::execute`], and [`Error::Decode`].
-    pub async fn returning<H: TenantHandle>(self, handle: &H) -> Result<Vec<E::Model>, Error> {
+    pub async fn returning<H: TenantHandle>(mut self, handle: &H) -> Result<Vec<E::Model>, Error> {
+        let mut rerouting = Rerouting::default();
+        loop {
+            match self.attempt_returning(handle).await {
+                Err(error) => handle.rerouted(error, &mut rerouting).await?,
+                done => return done,
+            }
+        }
+    }
+
+    async fn attempt_returning<H: TenantHandle>(&mut self, handle: &H) -> Result<Vec<E::Model>, Error> {
+        self.follow(handle.context());
         let mut statements = self.statements(handle.context(), true)?;
         if statements.len() == 1
             && let Some(statement) = statements.pop()
@@ -86,8 +108,20 @@ impl<E: TenantEntity> ScopedInsert<E> {
         Ok(inserted)
     }
 
+    /// The tenant may have another id where it is now.
+    fn follow(&mut self, context: &Arc<TenantContext>) {
+        if !self.scope.is_of_an_older_place(context) {
+            return;
+        }
+        self.scope.follow(context);
+        for (_, tenant) in self.rows.iter_mut().filter_map(|row| row.first_mut()) {
+            *tenant = context.key.value();
+        }
+    }
+
     fn push(&mut self, model: &E::ActiveModel) {
         let tenant = E::tenant_column();
+        // In front, where `follow` finds it.
         let mut row = vec![(tenant, self.scope.key().value())];
         for column in E::Column::iter() {
             let (ActiveValue::Set(value) | ActiveValue::Unchanged(value)) = model.get(column) else { continue };

@@ -10,7 +10,10 @@ use tenantry_connection::Mode;
 use tenantry_realm::TenantEntity;
 
 use super::{Scope, is_key_column, is_own_key, is_tenant_column, returning};
-use crate::{Error, TenantHandle, handle::TenantContext};
+use crate::{
+    Error, TenantHandle,
+    handle::{Rerouting, TenantContext},
+};
 
 /// An update of one tenant's rows of `E`. It sets neither the tenant column nor a column of the primary key.
 #[derive(Clone)]
@@ -68,7 +71,18 @@ impl<E: TenantEntity> ScopedUpdate<E> {
     /// # Errors
     /// [`Error::ForgedTenant`], [`Error::PrimaryKeyUpdate`], [`Error::NothingToWrite`], what the guard refuses, and
     /// [`Error::Connection`] with the constraint that refused a row.
-    pub async fn execute<H: TenantHandle>(self, handle: &H) -> Result<u64, Error> {
+    pub async fn execute<H: TenantHandle>(mut self, handle: &H) -> Result<u64, Error> {
+        let mut rerouting = Rerouting::default();
+        loop {
+            match self.attempt(handle).await {
+                Err(error) => handle.rerouted(error, &mut rerouting).await?,
+                done => return done,
+            }
+        }
+    }
+
+    async fn attempt<H: TenantHandle>(&mut self, handle: &H) -> Result<u64, Error> {
+        self.scope.follow(handle.context());
         let update = self.statement()?;
         let statement = self.scope.finish(handle.context(), &update)?;
         handle.execute(statement).await
@@ -79,7 +93,18 @@ impl<E: TenantEntity> ScopedUpdate<E> {
     ///
     /// # Errors
     /// As [`Self::execute`], and [`Error::Decode`].
-    pub async fn returning<H: TenantHandle>(self, handle: &H) -> Result<Vec<E::Model>, Error> {
+    pub async fn returning<H: TenantHandle>(mut self, handle: &H) -> Result<Vec<E::Model>, Error> {
+        let mut rerouting = Rerouting::default();
+        loop {
+            match self.attempt_returning(handle).await {
+                Err(error) => handle.rerouted(error, &mut rerouting).await?,
+                done => return done,
+            }
+        }
+    }
+
+    async fn attempt_returning<H: TenantHandle>(&mut self, handle: &H) -> Result<Vec<E::Model>, Error> {
+        self.scope.follow(handle.context());
         let mut update = self.statement()?;
         update.returning(returning::<E>());
         let statement = self.scope.finish(handle.context(), &update)?;

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use sea_orm::sea_query::IntoCondition;
-use tenantry_data_source::{Mode, TenantHandle};
+use tenantry_data_source::{Mode, Rerouting, TenantHandle};
 use tenantry_realm::TenantEntity;
 
 use super::Repository;
@@ -48,9 +48,15 @@ where
     {
         let ids = distinct(ids);
         let model = hooks::before_save::<E>(model, self.handle.engine(), false).await?;
-        let unit = self.handle.begin_unit(Mode::Write).await?;
-        let updated = update_each::<E, _>(&ids, &model, unit.transaction()).await;
-        unit.finish(updated).await
+        let mut rerouting = Rerouting::default();
+        loop {
+            let unit = self.handle.begin_unit(Mode::Write).await?;
+            let updated = update_each::<E, _>(&ids, &model, unit.transaction()).await;
+            match unit.finish(updated).await {
+                Err(Error::DataSource(error)) => rerouting.run_again(self.handle, error).await?,
+                done => return done,
+            }
+        }
     }
 
     /// Sets what the model has as `Set` in every row that meets `condition`. Returns how many there were. `before_save` runs
@@ -77,9 +83,15 @@ where
         I: Into<IdValue>,
     {
         let ids = distinct(ids);
-        let unit = self.handle.begin_unit(Mode::Write).await?;
-        let deleted = delete_each::<E, _>(&ids, unit.transaction()).await;
-        unit.finish(deleted).await
+        let mut rerouting = Rerouting::default();
+        loop {
+            let unit = self.handle.begin_unit(Mode::Write).await?;
+            let deleted = delete_each::<E, _>(&ids, unit.transaction()).await;
+            match unit.finish(deleted).await {
+                Err(Error::DataSource(error)) => rerouting.run_again(self.handle, error).await?,
+                done => return done,
+            }
+        }
     }
 
     /// Deletes every row that meets `condition`. Returns how many there were.

@@ -1,7 +1,7 @@
 //! Writing one row.
 
 use sea_orm::{ActiveModelTrait, ActiveValue, ColumnTrait, ColumnType, IdenStatic, Value};
-use tenantry_data_source::{ConnectionError, Engine, Error as DataSourceError, Mode, TenantHandle};
+use tenantry_data_source::{ConnectionError, Engine, Error as DataSourceError, Mode, Rerouting, TenantHandle};
 use tenantry_realm::TenantEntity;
 use uuid::Uuid;
 
@@ -44,16 +44,11 @@ where
         let engine = self.handle.engine();
         let mut model = hooks::before_save::<E>(self.identified(model, &id)?, engine, false).await?;
         without_id::<E>(&mut model, &id)?;
-        let row = match self.handle.engine() {
-            Engine::Postgres => update::<E, _>(&model, &id, self.handle).await,
-            // Two statements, and so in need of a transaction.
-            Engine::Sqlite => {
-                let unit = self.handle.begin_unit(Mode::Write).await?;
-                match update::<E, _>(&model, &id, unit.transaction()).await {
-                    // As on PostgreSQL, where one statement has both written the row and read it.
-                    Err(error @ Error::ReadBack { .. }) => unit.finish(Ok(())).await.and(Err(error)),
-                    updated => unit.finish(updated).await,
-                }
+        let mut rerouting = Rerouting::default();
+        let row = loop {
+            match self.update_once(&model, &id).await {
+                Err(Error::DataSource(error)) => rerouting.run_again(self.handle, error).await?,
+                done => break done,
             }
         };
         let row = row.map_err(|error| self.read_back(error))?;
@@ -69,6 +64,28 @@ where
     pub async fn delete(&self, id: impl Into<IdValue> + Send) -> Result<bool, Error> {
         let condition = has_id::<E>(&id.into())?;
         Ok(self.handle.delete::<E>().filter(condition).execute(self.handle).await? > 0)
+    }
+
+    async fn update_once(&self, model: &E::ActiveModel, id: &IdValue) -> Result<Option<E::Model>, Error> {
+        match self.handle.engine() {
+            Engine::Postgres => match update::<E, _>(model, id, self.handle).await? {
+                // The tenant has moved to an SQLite file meanwhile, whose RETURNING shows the row before the triggers.
+                Some(_) if self.handle.engine() == Engine::Sqlite => {
+                    let row = self.handle.select::<E>().filter(has_id::<E>(id)?).one(self.handle).await;
+                    row.map_err(written_unless_refused::<E>)
+                }
+                row => Ok(row),
+            },
+            // Two statements, and so in need of a transaction.
+            Engine::Sqlite => {
+                let unit = self.handle.begin_unit(Mode::Write).await?;
+                match update::<E, _>(model, id, unit.transaction()).await {
+                    // As on PostgreSQL, where one statement has both written the row and read it.
+                    Err(error @ Error::ReadBack { .. }) => unit.finish(Ok(())).await.and(Err(error)),
+                    updated => unit.finish(updated).await,
+                }
+            }
+        }
     }
 
     /// What was written and cannot be read back does not last in a transaction.

@@ -9,6 +9,12 @@ const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// Reads a length of time; the error says why the text is none.
 pub(super) fn parse(text: &str) -> Result<Duration, &'static str> {
+    let duration = parse_or_zero(text)?;
+    if duration.is_zero() { Err("it is zero") } else { Ok(duration) }
+}
+
+/// As [`parse`], and zero is one.
+pub(super) fn parse_or_zero(text: &str) -> Result<Duration, &'static str> {
     let text = text.trim();
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
@@ -22,8 +28,7 @@ pub(super) fn parse(text: &str) -> Result<Duration, &'static str> {
         _ => return Err("its unit is unknown"),
     };
     let duration = milliseconds.map(Duration::from_millis).filter(|duration| *duration <= LONGEST);
-    let duration = duration.ok_or("it is longer than a year")?;
-    if duration.is_zero() { Err("it is zero") } else { Ok(duration) }
+    duration.ok_or("it is longer than a year")
 }
 
 #[cfg(test)]
@@ -38,6 +43,7 @@ mod tests {
             assert_eq!(parse(text), Ok(Duration::from_secs(seconds)), "{text}");
         }
         assert_eq!(parse("250ms"), Ok(Duration::from_millis(250)));
+        assert_eq!(parse_or_zero("0"), Ok(Duration::ZERO));
         for text in [
             "",
             "m",

@@ -65,6 +65,10 @@ impl Reader {
         self.parsed(setting, duration::parse)
     }
 
+    pub(super) fn patience(&mut self, setting: &'static Setting) -> Option<Duration> {
+        self.parsed(setting, duration::parse_or_zero)
+    }
+
     pub(super) fn count(&mut self, setting: &'static Setting) -> Option<u32> {
         self.parsed(setting, |text| match text.trim().parse() {
             Ok(0) => Err("it is zero"),

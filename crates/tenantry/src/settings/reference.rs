@@ -18,6 +18,8 @@ pub enum Kind {
     Flag,
     /// A length of time.
     Duration,
+    /// A length of time, or none.
+    Patience,
     /// A whole number, at least one.
     Count,
     /// A lower-case SQL name.
@@ -42,6 +44,7 @@ impl Kind {
             Self::Keys => "`id=64 hexadecimal digits`, several separated by commas",
             Self::Flag => "`true` or `false`",
             Self::Duration => "a number with a unit such as `250ms`, `30s`, `5m` or `1h` (a bare number is seconds)",
+            Self::Patience => "a number with a unit such as `250ms` or `2s` (a bare number is seconds), or `0`",
             Self::Count => "a whole number of at least 1",
             Self::Identifier => "lower-case letters, digits and underscores, at most 63, not beginning with a digit",
             Self::TenantType => "`uuid`, `bigint` or `text`",
@@ -172,6 +175,14 @@ pub const PLACEMENT_CACHE: Setting = setting(
     "How long a process trusts what it has read about where a tenant is. A change made through Tenantry is seen at once \
      in the same process.",
 );
+/// `TENANTRY_FENCED_WRITE_PATIENCE`
+pub const FENCED_WRITE_PATIENCE: Setting = setting(
+    "TENANTRY_FENCED_WRITE_PATIENCE",
+    Kind::Patience,
+    Some("1s"),
+    "How long a single write waits while its tenant is being moved, before it gets an error that says to try again. It holds \
+     no connection meanwhile, and goes to the new place as soon as the tenant is there. `0`: it waits for nothing.",
+);
 /// `TENANTRY_POOL_CACHE`
 pub const POOL_CACHE: Setting = setting(
     "TENANTRY_POOL_CACHE",
@@ -216,7 +227,7 @@ pub const ISOLATION_EXCEPTIONS: Setting = setting(
      refused for it.",
 );
 /// Every setting, in the order the reference lists them.
-pub const SETTINGS: [&Setting; 18] = [
+pub const SETTINGS: [&Setting; 19] = [
     &APPLICATION_DATABASE_URL,
     &DEFAULT_TENANT_DATA_URL,
     &DEFAULT_TENANT_DATA_ANON_KEY,
@@ -227,6 +238,7 @@ pub const SETTINGS: [&Setting; 18] = [
     &ENCRYPTION_KEY_ACTIVE,
     &FALLBACK_TO_APPLICATION_DATABASE,
     &PLACEMENT_CACHE,
+    &FENCED_WRITE_PATIENCE,
     &POOL_CACHE,
     &MAX_CONNECTIONS,
     &ACQUIRE_TIMEOUT,
