@@ -15,8 +15,8 @@ use tenantry::{
     entities::{accounts, contacts},
     migrations::{TenantDataMigrator, tables::BUSINESS_TABLES},
     operations::{
-        self, DataSourceIsolation, Direction, IsolationScope, MigrateScope, SplitAction, SplitReport, SplitTarget,
-        TenantSplit,
+        self, DataSourceIsolation, Direction, IsolationScope, MigrateScope, SplitAction, SplitReport, TenantSplit,
+        TransferTarget,
     },
     repository::{Query, RepositoryExt},
     transfer::{Report, Unwatched},
@@ -378,7 +378,7 @@ impl Story<'_> {
     async fn act(
         &self,
         tenant: &SampleTenant,
-        target: &SplitTarget,
+        target: &TransferTarget,
         action: SplitAction,
     ) -> Result<TenantSplit, Failure> {
         let actor = Reference::actor("demo");

@@ -107,6 +107,9 @@ pub enum Error {
     /// The tenant's id in its data source does not fit the tenant column.
     #[error("the tenant cannot be mapped into its data source; correct tenant_id_in_data_source")]
     Mapping(#[from] tenantry_realm::InvalidTenantKey),
+    /// No transfer has brought the tenant from the single database to where it is.
+    #[error("tenant {0} did not come from the single database to where it is, so there is nothing to roll back")]
+    NothingToRollBack(Uuid),
     /// A transfer failed.
     #[error("the transfer of tenant {tenant} failed")]
     Transfer {

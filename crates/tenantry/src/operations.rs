@@ -11,9 +11,11 @@ mod databases;
 mod isolation;
 mod list_tenants;
 mod migrate;
+mod place;
 mod routing;
 mod seal_keys;
 mod split;
+mod transfers;
 
 pub use check_config::{ConfigFinding, ConfigReport, ConfigState, Severity, TenantConfig, check_config};
 pub use checklist::{Checklist, ChecklistItem, Outcome, Section, checklist};
@@ -28,7 +30,11 @@ pub use migrate::{
 };
 pub use routing::{ConnectionReport, RoutingReport, test_data_sources, test_routing};
 pub use seal_keys::{SealAction, SealMode, SealReport, SealedKey, seal_keys};
-pub use split::{SplitAction, SplitReport, SplitTarget, TenantSplit, split_tenants};
+pub use split::{SplitAction, SplitReport, TenantSplit, split_tenants};
+pub use transfers::{
+    TransferAction, TransferPlan, TransferReport, TransferStatus, TransferTarget, TransfersReport, continue_transfer,
+    list_transfers, plan_transfer, run_transfer, run_transfers, transfer_status,
+};
 
 #[cfg(doc)]
 use crate::Tenantry;

@@ -6,24 +6,41 @@ use serde::{Deserialize, Serialize};
 use tenantry_connection::{Engine, Mode, Pool, Session, Transaction};
 use tenantry_realm::TenantKey;
 
-use crate::{Error, canonical::POSTGRES_SETTINGS, quote::postgres_literal};
+use crate::{
+    Error,
+    canonical::POSTGRES_SETTINGS,
+    fence::{self, Stamp},
+    quote::postgres_literal,
+};
 
 /// One end of a transfer: a database, and the tenant's id in it.
 #[derive(Clone, Debug)]
 pub struct Endpoint {
-    /// With the service login, which reads and writes every tenant's rows. At least two connections: one holds the
-    /// transfer's lock for as long as it runs.
+    /// With the service login, which reads and writes every tenant's rows.
     pub pool: Pool,
     /// The tenant's id in this database.
     pub tenant: TenantKey,
     /// The column that holds it, in every tenant table.
     pub tenant_column: String,
+    /// The run that writes here, whose the fence must be. Without one, whoever writes has made sure in another way.
+    pub(crate) stamp: Option<Stamp>,
 }
 
 impl Endpoint {
     /// An end whose tenant column is called `tenant_id`.
     pub fn new(pool: Pool, tenant: impl Into<TenantKey>) -> Self {
-        Self { pool, tenant: tenant.into(), tenant_column: "tenant_id".to_owned() }
+        Self { pool, tenant: tenant.into(), tenant_column: "tenant_id".to_owned(), stamp: None }
+    }
+
+    /// The same end, whose tenant column has this name.
+    #[must_use]
+    pub fn with_tenant_column(self, name: impl Into<String>) -> Self {
+        Self { tenant_column: name.into(), ..self }
+    }
+
+    /// The same end, as one run of a transfer writes there.
+    pub(crate) fn stamped(&self, stamp: Stamp) -> Self {
+        Self { stamp: Some(stamp), ..self.clone() }
     }
 
     pub(crate) fn engine(&self) -> Engine {
@@ -66,6 +83,9 @@ impl Endpoint {
             Engine::Sqlite => "PRAGMA defer_foreign_keys = ON".to_owned(),
         };
         transaction.execute_raw_sql(&settings).await.map_err(Error::database("preparing to write"))?;
+        if let Some(stamp) = self.stamp {
+            fence::hold(&mut transaction, &self.tenant, stamp).await?;
+        }
         Ok(transaction)
     }
 }
@@ -102,6 +122,9 @@ impl fmt::Display for Side {
 pub struct Options {
     /// How long raising a fence waits for the tenant's open writers before it gives up and changes nothing.
     pub fence_deadline: Duration,
+    /// When the deadline is over, end the sessions that still write instead of giving up. What they had not committed is
+    /// rolled back, as their users are told. It takes `pg_signal_backend`, or the writers' own role.
+    pub end_writers: bool,
     /// The most keys that are named per finding. Findings are always counted in full.
     pub samples: usize,
     /// The most tables that are copied, or compared, at a time. Fewer where a pool has not the connections for it, one where the
@@ -110,10 +133,20 @@ pub struct Options {
     /// Tables without a tenant column that are copied whole before the tenant's rows, because those refer to them. Rows that
     /// the target has already must be equal; none is ever changed or deleted there.
     pub reference_tables: Vec<String>,
+    /// For how long a run is believed to live that has said nothing. Who goes on with the transfer of a process that was
+    /// killed waits for so long.
+    pub lease: Duration,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { fence_deadline: Duration::from_secs(30), samples: 5, parallel: 4, reference_tables: Vec::new() }
+        Self {
+            fence_deadline: Duration::from_secs(30),
+            end_writers: false,
+            samples: 5,
+            parallel: 4,
+            reference_tables: Vec::new(),
+            lease: Duration::from_secs(20),
+        }
     }
 }

@@ -2,7 +2,6 @@
 
 use std::{error, fmt};
 
-use tenantry_realm::TenantKey;
 use uuid::Uuid;
 
 use crate::{Plan, Report, Side, Step, canonical::Problem};
@@ -83,15 +82,51 @@ pub enum Error {
         /// The reason that was given.
         reason: String,
     },
-    /// Another transfer of this tenant is running.
-    #[error("another transfer of tenant {tenant} is running; wait for it")]
+    /// Somebody else runs this tenant's transfer.
+    #[error("another transfer of tenant {tenant} is running; if its process is dead, try again after {until}")]
     Busy {
-        /// The tenant, as the source knows it.
-        tenant: TenantKey,
+        /// The tenant.
+        tenant: Uuid,
+        /// The time of day, in UTC, after which its process is given up for dead.
+        until: String,
     },
-    /// The lock that keeps other transfers of this tenant out was lost, with its connection. Run it again.
-    #[error("the connection that kept other transfers of this tenant out was lost; run it again")]
-    LockLost,
+    /// A transfer of this tenant to another place is under way.
+    #[error("transfer {transfer} of tenant {tenant}, to {target}, is under way; resume or abort it first")]
+    UnderWay {
+        /// The tenant.
+        tenant: Uuid,
+        /// The transfer.
+        transfer: Uuid,
+        /// Where it goes.
+        target: String,
+    },
+    /// Another run of the transfer has taken it over, after this one had said nothing for longer than its lease.
+    #[error("transfer {transfer} was taken over by another run; look at its status")]
+    TakenOver {
+        /// The transfer.
+        transfer: Uuid,
+    },
+    /// The transfer is not at a step where this can be done.
+    #[error("transfer {transfer} is {step}, which cannot be {wanted}")]
+    NotAt {
+        /// The transfer.
+        transfer: Uuid,
+        /// Its step.
+        step: &'static str,
+        /// What was asked for.
+        wanted: &'static str,
+    },
+    /// No fence of the transfer was found where it must be, so that somebody may have written there.
+    #[error("the tenant's fence at the {side} is not the transfer's any more ({found}); the tenant was not placed")]
+    FenceGone {
+        /// Where.
+        side: Side,
+        /// Whose it is.
+        found: String,
+    },
+    /// The rows that were kept are not all in the place that the tenant has now.
+    #[error("the kept rows are not purged, since the tenant does not have all of them where it is now: {}", .0.summary())]
+    NotHeld(Box<Report>),
     /// A value changed under the copy into one that cannot be copied.
     #[error("{table}.{column} of row {key} at the {side} {problem}; correct it and run it again")]
     Value {
@@ -129,17 +164,14 @@ pub enum Error {
     /// The two sides differ after the copy. The placement was not changed.
     #[error("source and target differ: {}", .0.summary())]
     Different(Box<Report>),
-    /// Rolling back would lose what was written since the cutover.
-    #[error("rows were written to the target since the cutover, so going back would lose them: {}", written(.0))]
-    WrittenSince(Box<Report>),
-    /// The tenant is not in the data source that a rollback would leave.
-    #[error("tenant {tenant} is at {placed}, not at {target}; there is nothing to roll back")]
+    /// The tenant is not where the transfer took it.
+    #[error("tenant {tenant} is at {placed}, and the transfer took it to {target}; nothing was changed")]
     NotPlaced {
         /// The tenant.
         tenant: Uuid,
         /// Where it is.
         placed: String,
-        /// Where the request says it is.
+        /// Where the transfer took it.
         target: String,
     },
     /// There is no such tenant.
@@ -148,7 +180,7 @@ pub enum Error {
         /// The id that was given.
         tenant: Uuid,
     },
-    /// A step failed. The tenant is where it was before.
+    /// A step failed.
     #[error("step \"{step}\" failed; {fence}")]
     Failed {
         /// The step.
@@ -164,10 +196,13 @@ pub enum Error {
 /// What became of the fence when a transfer ended early.
 #[derive(Debug)]
 pub enum FenceAfter {
-    /// It had not been raised.
-    NotRaised,
-    /// It was lowered again: the tenant writes where it did before.
+    /// It was lowered again: the tenant writes where it did before, and nothing of the transfer is left.
     Lowered,
+    /// It was lowered again, and something else could not be taken back: it waits for the next run.
+    Unfinished {
+        /// What could not be done.
+        reason: String,
+    },
     /// It stays raised, and why: the tenant cannot write until the transfer is run again.
     Raised {
         /// Why it could not, or must not, be lowered.
@@ -178,10 +213,18 @@ pub enum FenceAfter {
 impl fmt::Display for FenceAfter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NotRaised => f.write_str("nothing was changed"),
             Self::Lowered => f.write_str("the tenant is where it was, and its fence is lowered again"),
+            Self::Unfinished { reason } => {
+                write!(
+                    f,
+                    "the tenant is where it was and writes there; what is left ({reason}) `transfer abort` takes back"
+                )
+            }
             Self::Raised { reason } => {
-                write!(f, "the tenant stays fenced ({reason}): run it again to continue, or roll back")
+                write!(
+                    f,
+                    "the tenant stays fenced ({reason}): `transfer resume` goes on, `transfer abort` takes it back"
+                )
             }
         }
     }
@@ -193,19 +236,23 @@ impl Error {
         match self {
             Self::Database { source, .. } => source.is_retryable(),
             Self::Driver { source, .. } => matches!(**source, sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut),
-            Self::Writers { .. } | Self::Busy { .. } | Self::LockLost => true,
+            Self::Writers { .. } | Self::Busy { .. } => true,
+            Self::AppDb { source, .. } => source.is_retryable(),
             Self::Failed { source, .. } => source.is_retryable(),
             Self::Refused(_)
             | Self::Request { .. }
             | Self::Answer { .. }
-            | Self::AppDb { .. }
             | Self::InstallFence { .. }
             | Self::Fenced { .. }
             | Self::Value { .. }
             | Self::Unreferenced { .. }
             | Self::ReferenceDiffers { .. }
             | Self::Different(_)
-            | Self::WrittenSince(_)
+            | Self::UnderWay { .. }
+            | Self::TakenOver { .. }
+            | Self::NotAt { .. }
+            | Self::FenceGone { .. }
+            | Self::NotHeld(_)
             | Self::NotPlaced { .. }
             | Self::UnknownTenant { .. } => false,
         }
@@ -228,15 +275,12 @@ impl Error {
     }
 }
 
-fn refusals(plan: &Plan) -> String {
-    plan.refusals.iter().map(|refusal| format!("\n  - {refusal}")).collect()
+/// An error with its causes, as it is recorded.
+pub(crate) fn chain(error: &dyn error::Error) -> String {
+    let sources = std::iter::successors(error.source(), |error| error.source());
+    sources.fold(error.to_string(), |text, source| format!("{text}: {source}"))
 }
 
-/// What was written. Rows that are equal again leave their trace in the write log only.
-fn written(report: &Report) -> String {
-    if !report.agrees() {
-        return report.summary();
-    }
-    let entries: u64 = report.tables.iter().filter(|table| table.log).map(|table| table.target).sum();
-    format!("no row differs, but the write log has {entries} of its writes")
+fn refusals(plan: &Plan) -> String {
+    plan.refusals.iter().map(|refusal| format!("\n  - {refusal}")).collect()
 }

@@ -1,6 +1,8 @@
-//! The fence as a transfer uses it: installed where a source has none, raised with a deadline, lowered again.
+//! The fence as a transfer uses it: installed where a source has none, raised with a deadline, given from one run to the next,
+//! lowered again.
 //!
-//! A reason tells whose fence it is: one that a transfer raised may be taken over by the next run, any other may not.
+//! A reason tells whose fence it is. That of a transfer carries the epoch of its run, and every transaction in which a transfer
+//! writes makes sure that the fence is still its run's: a run that was taken for dead and is not can then do no harm.
 
 use std::time::{Duration, Instant};
 
@@ -8,39 +10,82 @@ use sea_orm::{DbBackend, Statement};
 use tenantry_connection::{Engine, Mode, Session, Transaction};
 use tenantry_migrations::fence;
 use tenantry_realm::TenantKey;
+use uuid::Uuid;
 
-use crate::{Endpoint, Error, Side};
+use crate::{Endpoint, Error, Options, Side};
 
 const INSTALLING: &str = "installing the fence";
 
 /// What every reason of a transfer begins with.
-const TRANSFER: &str = "transfer: ";
+const TRANSFER: &str = "transfer ";
 
-const LEFT: &str = "transfer: rolled back to";
+/// How long sessions that were ended may take to be gone.
+const ENDING: Duration = Duration::from_secs(10);
 
-/// What a target's fence says once its tenant was rolled back: whatever rows it still has are copies that may be deleted, and
-/// the next transfer may write there.
-pub(crate) fn left(source: &Endpoint) -> String {
-    format!("{LEFT} {}", source.pool.url())
+/// The run of a transfer that a fence belongs to. The epoch is that of the run's lease: of two runs the later one has the higher.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Stamp {
+    pub(crate) transfer: Uuid,
+    pub(crate) epoch: i64,
 }
 
-/// Whether a tenant was rolled back from here.
-pub(crate) fn is_left(reason: &str) -> bool {
-    reason.starts_with(LEFT)
+/// Whose a raised fence is, as its reason says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Holder {
+    /// A transfer's that is under way.
+    Moving(Stamp),
+    /// The rows are those that the transfer left behind. They are kept until they are purged or the tenant comes back.
+    Kept(Uuid),
+    /// The tenant has been here, and none of its rows is. Who still has the old route must not write.
+    Left(Uuid),
+    /// Somebody else's.
+    Other(String),
 }
 
-/// What is done while a fence is raised, for the reason that its refusals print.
-pub(crate) fn reason(doing: &str, other: &Endpoint) -> String {
-    format!("{TRANSFER}{doing} {}", other.pool.url())
+impl Holder {
+    /// Reads a reason.
+    pub(crate) fn of(reason: &str) -> Self {
+        let read = || {
+            let (head, state) = reason.strip_prefix(TRANSFER)?.split_once(": ")?;
+            if let Some((transfer, epoch)) = head.split_once('/') {
+                return Some(Self::Moving(Stamp { transfer: transfer.parse().ok()?, epoch: epoch.parse().ok()? }));
+            }
+            let transfer = head.parse().ok()?;
+            match state.split_once(',').map_or(state, |(state, _)| state) {
+                "kept" => Some(Self::Kept(transfer)),
+                "left" => Some(Self::Left(transfer)),
+                _ => None,
+            }
+        };
+        read().unwrap_or_else(|| Self::Other(reason.to_owned()))
+    }
+
+    /// Whether it is a run of this transfer.
+    pub(crate) fn is_moving(&self, transfer: Uuid) -> bool {
+        matches!(self, Self::Moving(stamp) if stamp.transfer == transfer)
+    }
+
+    /// The reason, as it is stored and as refusals of writes print it. `other` is where the rows are going, or have gone.
+    pub(crate) fn reason(&self, other: &Endpoint) -> String {
+        let url = other.pool.url();
+        match self {
+            Self::Moving(Stamp { transfer, epoch }) => {
+                format!("{TRANSFER}{transfer}/{epoch}: moving, to or from {url}")
+            }
+            Self::Kept(transfer) => format!("{TRANSFER}{transfer}: kept, moved to {url}"),
+            Self::Left(transfer) => format!("{TRANSFER}{transfer}: left, for {url}"),
+            Self::Other(reason) => reason.clone(),
+        }
+    }
 }
 
-/// Whether a transfer gave this reason.
-pub(crate) fn is_transfers(reason: &str) -> bool {
-    reason.starts_with(TRANSFER)
+/// Whose the tenant's fence is, or `None` where none is raised.
+pub(crate) async fn holder(transaction: &mut Transaction, tenant: &TenantKey) -> Result<Option<Holder>, Error> {
+    Ok(state(transaction, tenant).await?.as_deref().map(Holder::of))
 }
 
 /// The reason the tenant is fenced for, or `None` where it is not.
-pub(crate) async fn state(transaction: &mut Transaction, tenant: &TenantKey) -> Result<Option<String>, Error> {
+async fn state(transaction: &mut Transaction, tenant: &TenantKey) -> Result<Option<String>, Error> {
     const DOING: &str = "reading the fence";
     let engine = transaction.engine();
     let (backend, exists, read) = match engine {
@@ -89,29 +134,135 @@ pub(crate) async fn install(endpoint: &Endpoint, tables: &[String], deadline: Du
     Ok(())
 }
 
-/// Holds the tenant's writes: returns once its open writers have ended.
-pub(crate) async fn raise(side: Side, endpoint: &Endpoint, reason: &str, deadline: Duration) -> Result<(), Error> {
-    let statements = forms(endpoint).into_iter().map(|tenant| match endpoint.engine() {
-        Engine::Postgres => {
+/// What [`change`] shall do with the fence that it found.
+pub(crate) enum Change {
+    /// Raise it, or give a raised one to this holder: returns once the tenant's open writers have ended.
+    Raise(Holder),
+    /// Lower it.
+    Lower,
+    /// Leave it as it is.
+    Nothing,
+}
+
+/// Changes the tenant's fence at one end, in one transaction that holds off every other change of it. `decide` sees whose it is.
+///
+/// Whatever a transfer's own transactions have open there is waited for, since they hold the fence's row.
+pub(crate) async fn change(
+    side: Side,
+    endpoint: &Endpoint,
+    other: &Endpoint,
+    options: &Options,
+    decide: impl Fn(Option<Holder>) -> Result<Change, Error>,
+) -> Result<(), Error> {
+    const DOING: &str = "changing the fence";
+    let started = Instant::now();
+    let (mut deadline, mut ended) = (options.fence_deadline, false);
+    loop {
+        let left = deadline.saturating_sub(started.elapsed());
+        let done = async {
+            let mut transaction = begin_patiently(endpoint, left).await?;
+            let found = match lock(&mut transaction, endpoint).await {
+                Ok(()) => holder(&mut transaction, &endpoint.tenant).await?,
+                Err(error) => return Err(error),
+            };
+            match decide(found)? {
+                Change::Raise(holder) => set(&mut transaction, endpoint, Some(&holder.reason(other))).await?,
+                Change::Lower => set(&mut transaction, endpoint, None).await?,
+                Change::Nothing => {}
+            }
+            transaction.commit().await.map_err(Error::database(DOING))
+        };
+        match done.await {
+            Ok(()) => return Ok(()),
+            Err(Error::Database { source: tenantry_connection::Error::Conflict { .. }, .. }) => {
+                if started.elapsed() < deadline {
+                    // SQLite gives up after the pool's own time-out, PostgreSQL also for a deadlock; there is time left.
+                    tokio::task::yield_now().await;
+                } else if options.end_writers && !ended && endpoint.engine() == Engine::Postgres {
+                    (deadline, ended) = (started.elapsed() + ENDING, true);
+                    end_writers(endpoint).await?;
+                } else {
+                    return Err(Error::Writers {
+                        side,
+                        whose: "this tenant's",
+                        waited_ms: started.elapsed().as_millis(),
+                    });
+                }
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Takes the tenant's lock as raising a fence does, before the fence is looked at: so it waits for the tenant's open writers
+/// and for no neighbour, and nobody changes it in between.
+async fn lock(transaction: &mut Transaction, endpoint: &Endpoint) -> Result<(), Error> {
+    if transaction.engine() == Engine::Sqlite {
+        // One writer at a time: the transaction is the lock.
+        return Ok(());
+    }
+    let sql = format!(
+        "SELECT pg_advisory_xact_lock_shared(hashtextextended('tenantry.fence', 0)); \
+         SELECT pg_advisory_xact_lock(hashtextextended('tenantry.fence:' || tenantry.fence_key({tenant}), 0)); \
+         SELECT FROM tenantry.fence WHERE tenant_id = tenantry.fence_key({tenant}) FOR UPDATE",
+        tenant = crate::quote::postgres_literal(&endpoint.tenant.to_string())
+    );
+    transaction.execute_raw_sql(&sql).await.map_err(Error::database("locking the fence"))
+}
+
+async fn set(transaction: &mut Transaction, endpoint: &Endpoint, reason: Option<&str>) -> Result<(), Error> {
+    let statements = forms(endpoint).into_iter().map(|tenant| match (endpoint.engine(), reason) {
+        (Engine::Postgres, Some(reason)) => {
             format!("SELECT tenantry.raise_fence({tenant}, {})", crate::quote::postgres_literal(reason))
         }
-        Engine::Sqlite => format!(
+        (Engine::Postgres, None) => format!("SELECT tenantry.lower_fence({tenant})"),
+        (Engine::Sqlite, Some(reason)) => format!(
             "INSERT INTO tenantry_fence (tenant_id, fenced, reason, changed_at) \
              VALUES ({tenant}, 1, {}, strftime('%Y-%m-%dT%H:%M:%f000+00:00', 'now')) ON CONFLICT (tenant_id) \
              DO UPDATE SET fenced = 1, reason = excluded.reason, changed_at = excluded.changed_at",
             crate::quote::sqlite_literal(reason)
         ),
+        (Engine::Sqlite, None) => {
+            format!("UPDATE tenantry_fence SET fenced = 0, reason = NULL WHERE tenant_id = {tenant}")
+        }
     });
-    patiently(side, endpoint, deadline, &statements.collect::<Vec<_>>(), "raising the fence").await
+    for sql in statements {
+        transaction.execute_raw_sql(&sql).await.map_err(Error::database("changing the fence"))?;
+    }
+    Ok(())
 }
 
-/// Lets the tenant's writes through again.
-pub(crate) async fn lower(side: Side, endpoint: &Endpoint, deadline: Duration) -> Result<(), Error> {
-    let statements = forms(endpoint).into_iter().map(|tenant| match endpoint.engine() {
-        Engine::Postgres => format!("SELECT tenantry.lower_fence({tenant})"),
-        Engine::Sqlite => format!("UPDATE tenantry_fence SET fenced = 0, reason = NULL WHERE tenant_id = {tenant}"),
-    });
-    patiently(side, endpoint, deadline, &statements.collect::<Vec<_>>(), "lowering the fence").await
+/// Makes sure, until the transaction ends, that the tenant's fence is this run's: another run of the transfer that raises it
+/// anew waits for this transaction, and what comes later of an earlier run is refused here.
+pub(crate) async fn hold(transaction: &mut Transaction, tenant: &TenantKey, stamp: Stamp) -> Result<(), Error> {
+    if transaction.engine() == Engine::Postgres {
+        let sql = format!(
+            "SELECT FROM tenantry.fence WHERE tenant_id = tenantry.fence_key({}) FOR SHARE",
+            crate::quote::postgres_literal(&tenant.to_string())
+        );
+        transaction.execute_raw_sql(&sql).await.map_err(Error::database("holding the fence"))?;
+    }
+    match holder(transaction, tenant).await? {
+        Some(Holder::Moving(found)) if found == stamp => Ok(()),
+        _ => Err(Error::TakenOver { transfer: stamp.transfer }),
+    }
+}
+
+/// Ends the sessions that hold the tenant's lock with a write that is not committed. Their transactions are rolled back.
+async fn end_writers(endpoint: &Endpoint) -> Result<(), Error> {
+    const DOING: &str = "ending the tenant's open writers";
+    let sql = format!(
+        "SELECT count(pg_terminate_backend(l.pid)) AS ended FROM pg_locks AS l, \
+         (SELECT hashtextextended('tenantry.fence:' || tenantry.fence_key({}), 0) AS key) AS k \
+         WHERE l.locktype = 'advisory' AND l.granted AND l.mode = 'ShareLock' AND l.objsubid = 1 \
+         AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database()) \
+         AND (l.classid::bigint << 32) | l.objid::bigint = k.key AND l.pid <> pg_backend_pid()",
+        crate::quote::postgres_literal(&endpoint.tenant.to_string())
+    );
+    let mut transaction =
+        endpoint.pool.begin(&Session::default(), Mode::Write).await.map_err(Error::database(DOING))?;
+    transaction.execute_raw_sql(&sql).await.map_err(Error::database(DOING))?;
+    transaction.commit().await.map_err(Error::database(DOING))
 }
 
 /// The texts that the fence's triggers may see the tenant as. An older SQLite database may store a uuid as text in capitals,
@@ -161,12 +312,51 @@ async fn once(
 ) -> Result<(), tenantry_connection::Error> {
     let mut transaction = endpoint.pool.begin(&Session::default(), Mode::Write).await?;
     if transaction.engine() == Engine::Postgres {
-        let patience = patience.as_millis().max(1);
-        let settings = format!("SET LOCAL lock_timeout = {patience}; SET LOCAL statement_timeout = 0");
-        transaction.execute_raw_sql(&settings).await?;
+        transaction.execute_raw_sql(&patient(patience)).await?;
     }
     for sql in statements {
         transaction.execute_raw_sql(sql).await?;
     }
     transaction.commit().await
+}
+
+async fn begin_patiently(endpoint: &Endpoint, patience: Duration) -> Result<Transaction, Error> {
+    const DOING: &str = "changing the fence";
+    let mut transaction =
+        endpoint.pool.begin(&Session::default(), Mode::Write).await.map_err(Error::database(DOING))?;
+    if transaction.engine() == Engine::Postgres {
+        transaction.execute_raw_sql(&patient(patience)).await.map_err(Error::database(DOING))?;
+    }
+    Ok(transaction)
+}
+
+fn patient(patience: Duration) -> String {
+    format!("SET LOCAL lock_timeout = {}; SET LOCAL statement_timeout = 0", patience.as_millis().max(1))
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
+
+    use tenantry_connection::{DataSourceUrl, Pool, PoolOptions};
+
+    use super::*;
+
+    /// What one run writes another must read, or a crash would leave a fence that nobody may lower.
+    #[test]
+    fn a_reason_says_whose_the_fence_is() {
+        let url = DataSourceUrl::parse("sqlite:/tmp/there: a, b/c.db").unwrap();
+        let pool = Pool::new(&url, None, &PoolOptions::default()).unwrap();
+        let other = Endpoint::new(pool, Uuid::nil());
+        let transfer = Uuid::from_u128(7);
+        for holder in [
+            Holder::Moving(Stamp { transfer, epoch: 12 }),
+            Holder::Kept(transfer),
+            Holder::Left(transfer),
+            Holder::Other("maintenance".to_owned()),
+            Holder::Other("transfer of the furniture: kept, in a shed".to_owned()),
+        ] {
+            assert_eq!(Holder::of(&holder.reason(&other)), holder);
+        }
+    }
 }

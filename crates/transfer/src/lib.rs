@@ -21,7 +21,7 @@
 //! | [`plan`](mod@plan) | what would be copied, and every reason not to |
 //! | [`copy`](mod@copy) | the rows, from one snapshot, several tables at a time |
 //! | [`verify`](mod@verify) | every row on both sides, by key and digest |
-//! | [`split`](mod@split), [`rollback`](mod@rollback) | the steps in their order, and back |
+//! | [`transfer`] | the steps in their order, back, and the purge |
 //!
 //! This crate knows no entity: a table it has never heard of travels like any other. It knows no business table by name.
 
@@ -36,20 +36,17 @@ pub mod copy;
 mod endpoint;
 mod error;
 mod fence;
-mod guard;
 pub mod kind;
 pub mod plan;
 mod progress;
 mod quote;
-pub mod rollback;
 mod rows;
-pub mod split;
+pub mod transfer;
 pub mod verify;
 
 pub use endpoint::{Endpoint, Options, Side};
 pub use error::{Error, FenceAfter};
 pub use plan::{Note, Plan, Prepared, Refusal, plan, prepare};
 pub use progress::{Progress, Step, Unwatched};
-pub use rollback::{RolledBack, rollback};
-pub use split::{Outcome, Preview, Split, dry_run, split, verify_split};
+pub use transfer::{Done, Outcome, Preview, Request, Transfer, purge};
 pub use verify::{Report, TableReport, verify};

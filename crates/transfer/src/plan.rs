@@ -24,11 +24,19 @@ pub use reference::PlannedReference;
 pub use refusal::{Reference, Refusal};
 pub(crate) use structure::{Group, Pair, Structure};
 
-use crate::{Endpoint, Error, Options, Progress, Side, catalog, fence, kind::Kind};
+use crate::{
+    Endpoint, Error, Options, Progress, Side, catalog,
+    fence::{self, Holder},
+    kind::Kind,
+};
 
 /// What would be copied.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {
+    /// The tenant, as the application database knows it; none in a plan that is about two databases only.
+    pub tenant: Option<Uuid>,
+    /// The epoch of the placement that it was made against.
+    pub expected_epoch: Option<i64>,
     /// Where the rows are.
     pub source: End,
     /// Where they would go.
@@ -106,6 +114,26 @@ impl Plan {
         self.tables.iter().filter(|table| !table.log).map(|table| table.rows).sum()
     }
 
+    /// Whether another plan, made now, is about the same: the tenant, its placement, both ends and their tables. Rows may have
+    /// been written in between.
+    ///
+    /// # Errors
+    /// [`Error::Request`] that says what is not as it was.
+    pub fn must_be(&self, now: &Self) -> Result<(), Error> {
+        let problem = if (self.tenant, &self.source) != (now.tenant, &now.source) {
+            "it is about another tenant, or another source"
+        } else if self.target != now.target {
+            "it is about another target"
+        } else if self.expected_epoch != now.expected_epoch {
+            "the tenant's placement has changed since it was made"
+        } else if self.fingerprint != now.fingerprint {
+            "a schema has changed since it was made"
+        } else {
+            return Ok(());
+        };
+        Err(Error::Request { problem: format!("the plan is not for this: {problem}; plan again") })
+    }
+
     /// The plan, or an error that names every refusal.
     ///
     /// # Errors
@@ -135,23 +163,6 @@ impl Prepared {
     pub fn accepted(self) -> Result<Self, Error> {
         let Self { plan, structure } = self;
         Ok(Self { plan: plan.accepted()?, structure })
-    }
-
-    /// Whether another plan, made before, is about the same tables: a plan is applied to what it was made against, and to nothing
-    /// else.
-    ///
-    /// # Errors
-    /// [`Error::Request`] when a schema has changed in between.
-    pub fn is_of(&self, plan: &Plan) -> Result<(), Error> {
-        let shapes = |plan: &Plan| -> Vec<_> {
-            let shape = |table: &PlannedTable| (table.name.clone(), table.columns.clone(), table.key.clone());
-            plan.tables.iter().map(shape).collect()
-        };
-        if shapes(&self.plan) == shapes(plan) {
-            Ok(())
-        } else {
-            Err(Error::Request { problem: "a schema has changed since the plan was made; plan again".to_owned() })
-        }
     }
 }
 
@@ -191,12 +202,11 @@ pub async fn prepare(
         refusals.insert(0, Refusal::SameDatabase);
     }
     for (side, endpoint, transaction) in [(Side::Source, source, &mut from), (Side::Target, target, &mut to)] {
-        if let Some(reason) = fence::state(transaction, &endpoint.tenant).await?
-            && !fence::is_left(&reason)
-            // What an earlier run of this transfer raised at the source, this one takes over.
-            && (side == Side::Target || !fence::is_transfers(&reason))
-        {
-            refusals.push(Refusal::Fenced { side, reason });
+        match fence::holder(transaction, &endpoint.tenant).await? {
+            None => {}
+            // The tenant has been here and is not any more: its next transfer may take that fence.
+            Some(Holder::Left(_)) if side == Side::Target => {}
+            Some(holder) => refusals.push(Refusal::Fenced { side, reason: holder.reason(endpoint) }),
         }
     }
     let mut notes = structure.referred_to(options);
@@ -222,6 +232,8 @@ pub async fn prepare(
         version: version.to_owned(),
     };
     let plan = Plan {
+        tenant: None,
+        expected_epoch: None,
         source: end(source, &structure.source_schema, &details.0.version),
         target: end(target, &structure.target_schema, &details.1.version),
         tables,
@@ -245,6 +257,26 @@ pub(crate) async fn read_structure(
     let source_catalog = catalog::read(from, &source.tenant_column).await?;
     let target_catalog = catalog::read(to, &target.tenant_column).await?;
     Ok(Structure::match_up((source, source_catalog), (target, target_catalog)))
+}
+
+/// The same in snapshots of their own.
+pub(crate) async fn read_both(source: &Endpoint, target: &Endpoint) -> Result<(Structure, Vec<Refusal>), Error> {
+    let (mut from, mut to) = tokio::try_join!(source.snapshot(), target.snapshot())?;
+    let read = read_structure(source, target, &mut from, &mut to).await?;
+    for transaction in [from, to] {
+        transaction.rollback().await.map_err(Error::database("ending a snapshot"))?;
+    }
+    Ok(read)
+}
+
+/// Whether two ends are one database, whatever their URLs say.
+pub(crate) async fn is_one_database(source: &Endpoint, target: &Endpoint) -> Result<bool, Error> {
+    let (mut from, mut to) = (source.snapshot().await?, target.snapshot().await?);
+    let same = is_same_database(source, target, &mut from, &mut to).await?;
+    for transaction in [from, to] {
+        transaction.rollback().await.map_err(Error::database("ending a snapshot"))?;
+    }
+    Ok(same)
 }
 
 /// Two URLs may name one database (another host name, a socket, a pooler), so the database itself is asked: an advisory lock

@@ -18,10 +18,12 @@ pub enum Step {
     Verify,
     /// The placement is changed, by compare-and-set on the epoch.
     CutOver,
-    /// Rollback only: the fence of the source is lowered.
+    /// The fence is lowered where the tenant is now.
     Reopen,
-    /// Rollback only: the tenant's rows are deleted from the target.
+    /// The tenant's rows are deleted where it is no more.
     Purge,
+    /// What was done is taken back.
+    TakeBack,
 }
 
 impl fmt::Display for Step {
@@ -32,14 +34,18 @@ impl fmt::Display for Step {
             Self::Copy => "copy",
             Self::Verify => "verify",
             Self::CutOver => "cut over",
-            Self::Reopen => "reopen the source",
-            Self::Purge => "purge the target",
+            Self::Reopen => "let writes through",
+            Self::Purge => "purge",
+            Self::TakeBack => "take back",
         })
     }
 }
 
 /// Watches a transfer. Every method is called from the transfer's own task and must not block.
 pub trait Progress: Send + Sync {
+    /// The transfer is between two of its effects, where its process may die. The names are for tests.
+    fn point(&self, _name: &'static str) {}
+
     /// A step begins.
     fn step(&self, _step: Step) {}
 

@@ -89,14 +89,15 @@ impl Report {
         self.not_compared.is_empty() && self.tables.iter().all(TableReport::agrees)
     }
 
+    /// Whether every row of the source is in the target as it is there.
+    pub(crate) fn holds_source(&self) -> bool {
+        self.not_compared.is_empty()
+            && self.tables.iter().all(|table| !table.compared || (table.missing == 0 && table.different == 0))
+    }
+
     /// Rows of the source, without the write log.
     pub fn records(&self) -> u64 {
         self.tables.iter().filter(|table| !table.log).map(|table| table.source).sum()
-    }
-
-    /// Whether the target has no log of writes that the source does not have: nobody has written there.
-    pub(crate) fn log_agrees(&self) -> bool {
-        self.tables.iter().filter(|table| table.log).all(|table| table.compared || table.target == 0)
     }
 
     /// What differs, in a line for each table.
@@ -217,6 +218,7 @@ fn prevents_comparison(refusal: &Refusal) -> bool {
         | Refusal::Check { .. }
         | Refusal::NoPartition { .. }
         | Refusal::NotPrepared { .. }
+        | Refusal::RowsInTarget { .. }
         | Refusal::ColumnRequired { .. }
         | Refusal::Privilege { .. }
         | Refusal::Triggers { .. }

@@ -2,7 +2,7 @@
 //! measured is skipped and does not pass.
 
 use tenantry::operations::{
-    Checklist, ChecklistItem, Outcome, Section, SplitAction, SplitTarget, checklist, split_tenants,
+    Checklist, ChecklistItem, Outcome, Section, SplitAction, TransferTarget, checklist, split_tenants,
 };
 use tenantry_app_db::{NewPlacement, NewTenant};
 use tenantry_connection::{Actor, Engine};
@@ -218,7 +218,7 @@ async fn rows_in_a_wrong_database_are_found(mut world: World) {
 async fn kept_rows_are_a_note_while_they_are_fenced() {
     for engine in [Engine::Sqlite, Engine::Postgres] {
         let world = World::with_sample(engine).await;
-        let target = SplitTarget { prepare: true, ..SplitTarget::default() };
+        let target = TransferTarget { prepare: true, ..TransferTarget::default() };
         let split = async |action, tenants: &[Uuid]| {
             let (tenantry, actor) = (&world.tenantry, Actor::default());
             split_tenants::<TenantDataMigrator>(tenantry, tenants, &target, action, &actor, &Unwatched).await.unwrap()

@@ -1,11 +1,18 @@
 //! Whatever breaks midway: nothing is placed by half, nothing half-copied stays, and running it again finishes.
 
-use std::{panic::AssertUnwindSafe, sync::Mutex};
+use std::{
+    panic::AssertUnwindSafe,
+    sync::{
+        Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
 
 use futures_util::FutureExt;
+use tenantry_app_db::entities::TransferStep;
 use tenantry_connection::Engine;
-use tenantry_test_support::cluster::Cluster;
-use tenantry_transfer::{Error, Outcome, Progress, Step, Unwatched, rollback, split};
+use tenantry_test_support::{cluster::Cluster, sample::SampleTenant};
+use tenantry_transfer::{Error, Outcome, Progress, Step, Unwatched};
 use tokio::task::JoinSet;
 
 use super::world::{PAIRS, World, chain, placed, tenant};
@@ -33,7 +40,7 @@ async fn a_target_that_dies_during_the_copy_places_nothing_and_a_rerun_finishes(
         let world = World::with_target_on(&targets, from).await;
         let acme = tenant("acme");
         let killer = Killer(targets.clone(), Mutex::new(None));
-        let error = split(&world.request(acme).await, &killer).await.unwrap_err();
+        let error = world.request(acme).await.run(&killer).await.unwrap_err();
         assert!(matches!(error, Error::Failed { step: Step::Copy, .. }), "{}", chain(&error));
         assert_eq!(world.placed_at(acme).await, None);
 
@@ -47,73 +54,122 @@ async fn a_target_that_dies_during_the_copy_places_nothing_and_a_rerun_finishes(
     }
 }
 
-/// Ends the transfer where the step begins, as the end of its process would: nothing after that point runs.
-struct Die(Step);
+/// Ends the transfer at its n-th point, as the end of its process would: nothing after that point runs.
+struct Die {
+    at: usize,
+    passed: AtomicUsize,
+}
+
+impl Die {
+    fn at(at: usize) -> Self {
+        Self { at, passed: AtomicUsize::new(0) }
+    }
+}
 
 impl Progress for Die {
-    fn step(&self, step: Step) {
-        if step == self.0 {
+    fn point(&self, _: &'static str) {
+        if self.passed.fetch_add(1, Ordering::Relaxed) == self.at {
             // Not `panic!`, whose message would look like a failure.
             std::panic::resume_unwind(Box::new("died"));
         }
     }
 }
 
-async fn dies<T>(transfer: impl Future<Output = T>) {
-    assert!(AssertUnwindSafe(transfer).catch_unwind().await.is_err(), "the step was never reached");
-}
-
-/// A process can die between any two steps. Then the same command must go on, from whatever it finds.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_process_that_dies_at_any_step_is_continued_by_the_next() {
-    for (from, to) in PAIRS {
-        let world = World::new(from, to).await;
-        let globex = tenant("globex");
-        for step in [Step::Plan, Step::Fence, Step::Copy, Step::Verify, Step::CutOver] {
-            let request = world.request(globex).await;
-            dies(split(&request, &Die(step))).await;
-        }
-        let report = match split(&world.request(globex).await, &Unwatched).await {
-            Ok(Outcome::Placed { report, .. }) => report,
-            Ok(other) => panic!("placed by a run that had died: {other:?}"),
-            Err(error) => panic!("{from} to {to}: {}", chain(&error)),
-        };
-        assert_eq!((report.agrees(), report.records()), (true, globex.total()), "{from} to {to}");
-        assert_eq!(world.placed_at(globex).await.as_deref(), Some(world.target.pool.url().as_str()));
+/// Whether it died on the way. One that failed did not.
+async fn dies<T>(transfer: impl Future<Output = Result<T, Error>>) -> bool {
+    match AssertUnwindSafe(transfer).catch_unwind().await {
+        Ok(Ok(_)) => false,
+        Ok(Err(error)) => panic!("{}", chain(&error)),
+        Err(_) => true,
     }
 }
 
-/// The same for the way back, and for a split that nobody wants to continue.
+/// Runs it again until the lease of the one that died is given up.
+async fn again<T, F: Future<Output = Result<T, Error>>>(run: impl Fn() -> F) -> Result<T, Error> {
+    loop {
+        match run().await {
+            Err(Error::Busy { .. }) => tokio::task::yield_now().await,
+            done => return done,
+        }
+    }
+}
+
+async fn assert_writes(db: &super::world::Db, tenant: &SampleTenant, may: bool, told: &str) {
+    let write = format!("UPDATE accounts SET notes = 'open' WHERE tenant_id = {}", db.uuid(tenant.id));
+    assert_eq!(db.execute(&write).await.is_ok(), may, "{told}");
+}
+
+/// A process can die between any two of its effects. Then the same call must go on, from whatever it finds, or take it all back.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_rollback_that_dies_at_any_step_is_continued_by_the_next() {
+async fn a_process_that_dies_at_any_point_is_continued_or_undone() {
     for (from, to) in PAIRS {
         let world = World::new(from, to).await;
         let globex = tenant("globex");
-        for step in [Step::Fence, Step::Verify, Step::CutOver, Step::Reopen, Step::Purge] {
-            if world.placed_at(globex).await.is_none() {
-                world.split(globex).await;
+        for abort in [false, true] {
+            for at in 0.. {
+                let told = format!("{from} to {to}, point {at}, abort {abort}");
+                let died = dies(world.request(globex).await.run(&Die::at(at))).await;
+                let step = world.app_db.transfers(Some(globex.id), 1).await.unwrap()[0].step;
+                if abort && died && step.is_under_way() && step != TransferStep::Placed {
+                    let undone = again(|| world.rollback(globex, &Unwatched)).await;
+                    undone.unwrap_or_else(|error| panic!("{told}: {}", chain(&error)));
+                    assert_eq!(world.placed_at(globex).await, None, "{told}");
+                    assert_eq!(world.target.count("accounts", globex).await, 0, "{told}");
+                    assert_writes(&world.source, globex, true, &told).await;
+                    assert_writes(&world.target, globex, true, "an update of no row").await;
+                    continue;
+                }
+                let done = again(async || world.request(globex).await.run(&Unwatched).await).await;
+                let done = done.unwrap_or_else(|error| panic!("{told}: {}", chain(&error)));
+                let report = match done {
+                    Outcome::Placed(done) => done.report.expect(&told),
+                    Outcome::AlreadyPlaced { report, .. } => report,
+                };
+                assert_eq!((report.agrees(), report.records()), (true, globex.total()), "{told}");
+                assert_eq!(world.placed_at(globex).await.as_deref(), Some(world.target.pool.url().as_str()), "{told}");
+                assert_writes(&world.source, globex, false, &told).await;
+                assert_writes(&world.target, globex, true, &told).await;
+                world.rollback(globex, &Unwatched).await.unwrap_or_else(|error| panic!("{told}: {}", chain(&error)));
+                if !died {
+                    assert!(at > 8, "{told}: there are more points than that");
+                    break;
+                }
             }
-            let request = world.request(globex).await;
-            dies(rollback(&request, &Die(step))).await;
-            match rollback(&world.request(globex).await, &Unwatched).await {
-                Ok(_) => {}
-                Err(error) => panic!("{from} to {to}, {step}: {}", chain(&error)),
-            }
-            assert_eq!(world.placed_at(globex).await, None);
-            assert_eq!(world.target.count("accounts", globex).await, 0);
-            let write =
-                format!("UPDATE accounts SET notes = 'open' WHERE tenant_id = {}", world.source.uuid(globex.id));
-            world.source.execute(&write).await.unwrap();
         }
+    }
+}
 
-        // Copied, verified, not placed: the rollback of what never happened opens the source and removes the copy.
-        let request = world.request(globex).await;
-        dies(split(&request, &Die(Step::Verify))).await;
-        assert_eq!(world.target.count("accounts", globex).await, 2);
-        rollback(&world.request(globex).await, &Unwatched).await.unwrap();
-        assert_eq!(world.target.count("accounts", globex).await, 0);
-        let write = format!("UPDATE accounts SET notes = 'again' WHERE tenant_id = {}", world.source.uuid(globex.id));
-        world.source.execute(&write).await.unwrap();
+/// The same for the way back, with something written meanwhile.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rollback_that_dies_at_any_point_is_continued_by_the_next() {
+    for (from, to) in PAIRS {
+        let world = World::new(from, to).await;
+        let globex = tenant("globex");
+        for at in 0.. {
+            let told = format!("{from} to {to}, point {at}");
+            world.split(globex).await;
+            let id = world.target.uuid(globex.id);
+            let insert = format!("INSERT INTO locations (tenant_id, name) VALUES ({id}, 'written at {at}')");
+            world.target.execute(&insert).await.unwrap();
+            let died = dies(world.rollback(globex, &Die::at(at))).await;
+            if world.placed_at(globex).await.is_some() {
+                let done = again(|| world.rollback(globex, &Unwatched)).await;
+                done.unwrap_or_else(|error| panic!("{told}: {}", chain(&error)));
+            } else if let Some(record) = world.app_db.transfer_under_way(globex.id).await.unwrap() {
+                let transfer = world.returning(globex, record).await;
+                let done = again(|| transfer.resume(&Unwatched)).await;
+                done.unwrap_or_else(|error| panic!("{told}: {}", chain(&error)));
+            }
+            assert_eq!(world.placed_at(globex).await, None, "{told}");
+            assert_eq!(world.target.count("accounts", globex).await, 0, "{told}");
+            let written = format!("SELECT count(*) AS n FROM locations WHERE name = 'written at {at}'");
+            assert_eq!(world.source.number(&written).await, 1, "{told}");
+            assert_writes(&world.source, globex, true, &told).await;
+            if !died {
+                assert!(at > 8, "{told}: there are more points than that");
+                break;
+            }
+        }
     }
 }
 
@@ -123,7 +179,7 @@ async fn a_copy_that_fails_in_its_last_table_leaves_nothing_behind() {
     let world = World::new(Engine::Postgres, Engine::Postgres).await;
     let acme = tenant("acme");
     world.target.execute("ALTER TABLE communications ADD CHECK (communication_type <> 'email')").await.unwrap();
-    let error = split(&world.request(acme).await, &Unwatched).await.unwrap_err();
+    let error = world.request(acme).await.run(&Unwatched).await.unwrap_err();
     assert!(chain(&error).contains("communications"), "{}", chain(&error));
     for (table, _) in acme.counts() {
         assert_eq!(world.target.count(table, acme).await, 0, "{table}");
@@ -141,13 +197,13 @@ async fn of_two_splits_at_once_one_moves_the_tenant() {
         let mut runs = JoinSet::new();
         for _ in 0..3 {
             let world = world.clone();
-            runs.spawn(async move { split(&world.request(tenant("acme")).await, &Unwatched).await });
+            runs.spawn(async move { world.request(tenant("acme")).await.run(&Unwatched).await });
         }
         let mut moved = 0;
         for outcome in runs.join_all().await {
             match outcome {
-                Ok(Outcome::Placed { report, .. }) => {
-                    assert!(report.agrees());
+                Ok(Outcome::Placed(done)) => {
+                    assert!(done.report.unwrap().agrees());
                     moved += 1;
                 }
                 Ok(Outcome::AlreadyPlaced { report, .. }) => assert!(report.agrees()),
@@ -159,6 +215,6 @@ async fn of_two_splits_at_once_one_moves_the_tenant() {
         let write =
             format!("UPDATE accounts SET notes = 'late' WHERE tenant_id = {}", world.source.uuid(tenant("acme").id));
         assert!(world.source.execute(&write).await.is_err(), "the source stays fenced");
-        placed(split(&world.request(tenant("globex")).await, &Unwatched).await);
+        placed(world.request(tenant("globex")).await.run(&Unwatched).await);
     }
 }

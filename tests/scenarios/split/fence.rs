@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use sea_orm::Statement;
 use tenantry_connection::{Engine, Error as ConnectionError};
-use tenantry_transfer::{Error, Outcome, Step, Unwatched, split};
+use tenantry_transfer::{Error, Outcome, Step, Unwatched};
 
-use super::world::{PAIRS, Watch, World, backend, chain, tenant};
+use super::world::{PAIRS, Watch, World, backend, chain, placed, tenant};
 
 /// A move with a worker that held its connection lost 5,575 of 11,044 acknowledged rows and reported success.
 #[tokio::test(flavor = "multi_thread")]
@@ -38,9 +38,9 @@ async fn what_writers_were_told_is_committed_is_in_the_target() {
                 acknowledged
             });
         }
-        let outcome = split(&world.request(acme).await, &Unwatched).await;
+        let outcome = world.request(acme).await.run(&Unwatched).await;
         stop.send_replace(true);
-        let Ok(Outcome::Placed { report, .. }) = outcome else { panic!("{from} to {to}: {outcome:?}") };
+        let report = placed(outcome);
         assert!(report.agrees());
         let acknowledged: i64 = writers.join_all().await.into_iter().sum();
         assert_eq!(world.target.count("leads", acme).await, before + acknowledged, "{from} to {to}");
@@ -61,7 +61,7 @@ async fn an_open_writer_is_waited_for_and_its_rows_come_along() {
 
     let (watch, mut at) = Watch::new();
     let request = world.request(acme).await;
-    let moving = split(&request, &watch);
+    let moving = request.run(&watch);
     let writing = async {
         at.wait_for(|at| matches!(at, Some((Step::Fence, _)))).await.unwrap();
         // The fence is being raised once somebody waits for the tenant's lock.
@@ -97,9 +97,12 @@ async fn a_writer_that_does_not_end_makes_the_split_give_up_and_change_nothing()
         writer.execute_raw_sql(&write).await.unwrap();
         let mut request = world.request(acme).await;
         request.options.fence_deadline = Duration::from_millis(200);
-        let error = split(&request, &Unwatched).await.unwrap_err();
-        let Error::Failed { step: Step::Fence, source, .. } = &error else { panic!("{}", chain(&error)) };
-        assert!(matches!(**source, Error::Writers { .. }), "{}", chain(&error));
+        let error = request.run(&Unwatched).await.unwrap_err();
+        // A file has one writer at a time: there not even the transfer's own record is written.
+        if from == Engine::Postgres {
+            let Error::Failed { step: Step::Fence, source, .. } = &error else { panic!("{}", chain(&error)) };
+            assert!(matches!(**source, Error::Writers { .. }), "{}", chain(&error));
+        }
         assert!(error.is_retryable());
         writer.execute_raw_sql(&write).await.unwrap();
         writer.commit().await.unwrap();

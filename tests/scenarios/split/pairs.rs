@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use tenantry_connection::Engine;
 use tenantry_test_support::sample::{self, Cell, Kind, SampleTenant, TENANTS};
-use tenantry_transfer::{Endpoint, Outcome, Preview, Unwatched, dry_run, split};
+use tenantry_transfer::{Endpoint, Outcome, Preview, Unwatched};
 use uuid::Uuid;
 
 use super::world::{Db, PAIRS, World, placed, tenant};
@@ -16,7 +16,7 @@ async fn every_row_of_every_tenant_arrives_on_every_pair_of_engines() {
     for (from, to) in PAIRS {
         let world = World::new(from, to).await;
         for tenant in &TENANTS {
-            let preview = dry_run(&world.request(tenant).await, &Unwatched).await.unwrap();
+            let preview = world.request(tenant).await.preview(&Unwatched).await.unwrap();
             let Preview::Copy(plan) = preview else { panic!("{preview:?}") };
             assert_eq!(plan.refusals, [], "{from} to {to}");
             assert_eq!(plan.records(), tenant.total());
@@ -52,13 +52,13 @@ async fn a_tenant_gets_its_other_id_in_the_data_source() {
         let (acme, id) = (tenant("acme"), Uuid::new_v4());
         let mut request = world.request(acme).await;
         request.target = Endpoint::new(world.target.pool.clone(), id);
-        assert!(split(&request, &Unwatched).await.is_err(), "the placement does not say so");
-        request.placement.tenant_id_in_data_source = Some(id.to_string());
-        let report = placed(split(&request, &Unwatched).await);
+        assert!(request.run(&Unwatched).await.is_err(), "the placement does not say so");
+        request.to.tenant_id_in_data_source = Some(id.to_string());
+        let report = placed(request.run(&Unwatched).await);
         assert_eq!((report.agrees(), report.records()), (true, acme.total()));
         assert_contents(&world.target, acme, id).await;
         assert_eq!(world.target.count("accounts", acme).await, 0);
-        assert!(matches!(split(&request, &Unwatched).await.unwrap(), Outcome::AlreadyPlaced { .. }));
+        assert!(matches!(request.run(&Unwatched).await.unwrap(), Outcome::AlreadyPlaced { .. }));
     }
 }
 
@@ -102,9 +102,8 @@ async fn the_write_log_of_a_migrated_source_travels_with_its_tenant() {
     world.target.execute(&format!("{account} ({acme}, 'one'), ({acme}, 'two'), ({globex}, 'three')")).await.unwrap();
     // What was the target is a source now.
     let further = World::new(Engine::Postgres, Engine::Postgres).await;
-    let mut request = further.request(tenant("acme")).await;
-    request.source = Endpoint::new(world.target.pool.clone(), tenant("acme").id);
-    let report = placed(split(&request, &Unwatched).await);
+    let request = further.request_from(tenant("acme"), world.target.pool.clone()).await;
+    let report = placed(request.run(&Unwatched).await);
     assert!(report.agrees());
     assert_eq!(report.records(), tenant("acme").total() + 2);
     let log = report.tables.last().unwrap();

@@ -1,7 +1,7 @@
 //! An application's own schema: whatever PostgreSQL can declare, and no table that this project has heard of.
 
 use tenantry_connection::Engine;
-use tenantry_transfer::{Endpoint, Refusal, Unwatched, plan, split};
+use tenantry_transfer::{Endpoint, Refusal, Unwatched, plan};
 
 use super::world::{Db, World, placed, tenant};
 
@@ -59,7 +59,7 @@ async fn every_type_and_every_kind_of_table_travels() {
         if way == "direct" {
             request.target = Endpoint::new(world.target.superuser(), acme.id);
         }
-        let report = placed(split(&request, &Unwatched).await);
+        let report = placed(request.run(&Unwatched).await);
         assert!(report.agrees(), "{}", report.summary());
         let of = |table: &str| report.tables.iter().find(|found| found.table == table).unwrap().source;
         assert_eq!(
@@ -78,7 +78,7 @@ async fn every_type_and_every_kind_of_table_travels() {
              UNION ALL SELECT old_no, count(*) FROM \"Odd \"\"Näme\"\"\" GROUP BY old_no) AS numbers";
         assert_eq!(world.target.number(fresh).await, 0, "{way}");
         world.target.execute("DELETE FROM \"Odd \"\"Näme\"\"\" WHERE \"Key\" = 'new'").await.unwrap();
-        tenantry_transfer::rollback(&world.request(acme).await, &Unwatched).await.unwrap();
+        world.rollback(acme, &Unwatched).await.unwrap();
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use sea_orm::{DbBackend, QueryResult, Statement};
 use sea_orm_migration::MigratorTrait;
 use tempfile::TempDir;
-use tenantry_app_db::{AppDb, NewPlacement};
+use tenantry_app_db::{AppDb, NewPlacement, entities::transfers};
 use tenantry_connection::{Actor, DataSourceUrl, Engine, Mode, Pool, PoolOptions, Session, Transaction};
 use tenantry_credential::Login;
 use tenantry_migrations::{AppDbMigrator, TenantDataMigrator, TenantDataSettings, prepare_tenant_data};
@@ -14,7 +14,7 @@ use tenantry_test_support::{
     sample::{self, SampleTenant},
 };
 use tenantry_transfer::{
-    Endpoint, Error, Options, Outcome, Progress, Report, Split, Step, Unwatched, split, verify_split,
+    Done, Endpoint, Error, Options, Outcome, Progress, Report, Request, Step, Transfer, Unwatched,
 };
 use tokio::sync::{OnceCell, watch};
 
@@ -66,7 +66,7 @@ impl World {
     }
 
     /// The request to move a tenant of the sample.
-    pub(super) async fn request(&self, tenant: &SampleTenant) -> Split<'_> {
+    pub(super) async fn request(&self, tenant: &SampleTenant) -> Request<'_> {
         let sealed = self.target.database.is_some().then(|| SEALED.to_owned());
         let placement = NewPlacement {
             url: Some(self.target.pool.url().clone()),
@@ -74,25 +74,55 @@ impl World {
             service_key: sealed,
             ..NewPlacement::default()
         };
-        Split {
+        Request {
             app_db: &self.app_db,
             tenant: tenant.id,
             source: Endpoint::new(self.source.pool.clone(), tenant.id),
             target: Endpoint::new(self.target.pool.clone(), tenant.id),
             expected_epoch: self.app_db.placement(tenant.id).await.unwrap().unwrap().epoch,
-            placement,
+            from: NewPlacement::default(),
+            to: placement,
             actor: Actor::default(),
             options: Options::default(),
         }
     }
 
+    /// The request to move a tenant on that is in a data source already, as the application database is told here.
+    pub(super) async fn request_from(&self, tenant: &SampleTenant, source: Pool) -> Request<'_> {
+        let mut request = self.request(tenant).await;
+        let from = NewPlacement { url: Some(source.url().clone()), ..request.to.clone() };
+        let placed = self.app_db.place(tenant.id, request.expected_epoch, &from, &Actor::default()).await;
+        request.expected_epoch = placed.unwrap();
+        request.from = from;
+        request.source = Endpoint::new(source, tenant.id);
+        request
+    }
+
     /// Splits a tenant off and answers with what was found.
     pub(super) async fn split(&self, tenant: &SampleTenant) -> Report {
-        placed(split(&self.request(tenant).await, &Unwatched).await)
+        placed(self.request(tenant).await.run(&Unwatched).await)
+    }
+
+    /// Takes the tenant's last transfer back: undoes it where it is under way, brings the tenant back where it has finished.
+    pub(super) async fn rollback(&self, tenant: &SampleTenant, progress: &dyn Progress) -> Result<Done, Error> {
+        let record = self.app_db.transfers(Some(tenant.id), 9).await.unwrap();
+        let record = record.into_iter().find(|transfer| transfer.undoes.is_none()).expect("a transfer");
+        let Request { app_db, source, target, actor, options, .. } = self.request(tenant).await;
+        let transfer = Transfer { app_db, record, source, target, actor, options };
+        match transfer.record.step.is_under_way() {
+            true => transfer.abort(progress).await,
+            false => transfer.rollback(progress).await,
+        }
+    }
+
+    /// A recorded transfer in the other direction.
+    pub(super) async fn returning(&self, tenant: &SampleTenant, record: transfers::Model) -> Transfer<'_> {
+        let Request { app_db, source, target, actor, options, .. } = self.request(tenant).await;
+        Transfer { app_db, record, source: target, target: source, actor, options }
     }
 
     pub(super) async fn verify(&self, tenant: &SampleTenant) -> Report {
-        verify_split(&self.request(tenant).await, &Unwatched).await.unwrap()
+        self.request(tenant).await.verify(&Unwatched).await.unwrap()
     }
 
     /// The data source that the application database names for the tenant.
@@ -221,7 +251,7 @@ pub(super) fn tenant(subdomain: &str) -> &'static SampleTenant {
 #[track_caller]
 pub(super) fn placed(outcome: Result<Outcome, Error>) -> Report {
     match outcome {
-        Ok(Outcome::Placed { report, .. }) => report,
+        Ok(Outcome::Placed(done)) => done.report.expect("both sides were compared"),
         Ok(other) => panic!("not moved now: {other:?}"),
         Err(error) => panic!("{}", chain(&error)),
     }

@@ -7,7 +7,7 @@ use tempfile::TempDir;
 use tenantry::{
     connection::{DataSourceUrl, Pool, PoolOptions},
     credential::{Keyring, Login},
-    operations::{Logins, SplitTarget},
+    operations::{Logins, TransferTarget},
     settings::{ApplicationDatabase, DefaultDataSource, DefaultLogins, Settings, UrlTemplate},
 };
 use tenantry_test_support::{
@@ -109,14 +109,15 @@ impl World {
     }
 
     /// Where a tenant goes: to the default data source; on servers, globex to one of its own.
-    pub(crate) fn target(&self, tenant: &SampleTenant) -> SplitTarget {
+    pub(crate) fn target(&self, tenant: &SampleTenant) -> TransferTarget {
         match &self.place {
-            Place::Servers(servers) if tenant.subdomain == "globex" => SplitTarget {
+            Place::Servers(servers) if tenant.subdomain == "globex" => TransferTarget {
                 data_source: url(&servers.dedicated).ok().map(|url| (url, logins(&servers.dedicated).ok())),
                 kind: Some(tenantry::app_db::entities::SourceKind::Dedicated),
                 prepare: true,
+                ..TransferTarget::default()
             },
-            _ => SplitTarget::default(),
+            _ => TransferTarget::default(),
         }
     }
 

@@ -59,19 +59,28 @@ pub struct TransferLease {
     pub epoch: i64,
 }
 
-/// What a step changes in the record. What is `None` stays as it is.
-#[derive(Debug, Clone, Default, PartialEq)]
+/// From one step to the next, and what else that changes in the record. What is `None` stays as it is.
+#[derive(Debug, Clone, PartialEq)]
 pub struct Advance {
+    /// How far it was. A record that says otherwise is left alone: a commit whose answer was lost may have been done.
+    pub from: TransferStep,
     /// How far it is now.
-    pub step: Option<TransferStep>,
-    /// Since when the tenant's writes are held.
-    pub held_since: Option<DateTime<Utc>>,
+    pub to: TransferStep,
+    /// The tenant's writes are held from now on; of several times the first one counts.
+    pub holding: bool,
     /// How long they were held.
     pub held: Option<Duration>,
     /// What was found on both ends, as JSON.
     pub report: Option<String>,
     /// What went wrong. No secret, and no value of a row.
     pub problem: Option<String>,
+}
+
+impl Advance {
+    /// A step, and nothing else.
+    pub fn new(from: TransferStep, to: TransferStep) -> Self {
+        Self { from, to, holding: false, held: None, report: None, problem: None }
+    }
 }
 
 impl AppDb {
@@ -219,13 +228,13 @@ impl AppDb {
     /// Writes how far a transfer is. A step that ends it is in the audit log afterwards.
     ///
     /// # Errors
-    /// [`Error::LeaseLost`]: nothing more may be done for it. [`Error::Database`].
+    /// [`Error::LeaseLost`]: somebody else has taken it over, or it is not at `from`; read it again. [`Error::Database`].
     pub async fn advance_transfer(&self, held: &TransferLease, advance: &Advance, actor: &Actor) -> Result<(), Error> {
         let mut write = self.write(actor, "record a transfer's step").await?;
         set(&mut write, held, advance).await?;
-        if let Some(step) = advance.step.filter(|step| !step.is_under_way()) {
+        if !advance.to.is_under_way() {
             let model = row_of(&mut write, held.transfer).await?;
-            record(&mut write, action(step), &model, actor).await?;
+            record(&mut write, action(advance.to), &model, actor).await?;
         }
         write.commit().await
     }
@@ -241,8 +250,7 @@ impl AppDb {
         let transfer = row_of(&mut write, held.transfer).await?;
         let placement = transfer.target()?;
         let epoch = placement.set(&mut write, transfer.tenant_id, transfer.expected_epoch).await?;
-        let advance = Advance { step: Some(TransferStep::Placed), ..Advance::default() };
-        set(&mut write, held, &advance).await?;
+        set(&mut write, held, &Advance::new(TransferStep::Verified, TransferStep::Placed)).await?;
         let mut placed = Query::update();
         placed.table(Entity).value(Column::PlacedEpoch, epoch).and_where(Column::Id.eq(held.transfer));
         write.execute(table_of::<Entity>(), &placed).await?;
@@ -285,6 +293,11 @@ impl Model {
     /// [`Error::InvalidPlacement`] where the record was changed by hand.
     pub fn target(&self) -> Result<NewPlacement, Error> {
         placement(self.tenant_id, &self.target_placement)
+    }
+
+    /// How long ago the tenant's writes were first held; `None` where they were not.
+    pub fn held_for(&self) -> Option<Duration> {
+        self.held_since.and_then(|since| (Utc::now() - since).to_std().ok())
     }
 
     /// Until when somebody is believed to run it; `None` where nobody does.
@@ -363,14 +376,13 @@ fn holds(held: &TransferLease) -> Condition {
 
 async fn set(write: &mut Guarded<'_>, held: &TransferLease, advance: &Advance) -> Result<(), Error> {
     let mut update = update(Utc::now());
-    if let Some(step) = advance.step {
-        update.value(Column::Step, step);
-        if !step.is_under_way() {
-            update.value(Column::Owner, None::<Uuid>).value(Column::LeaseUntil, None::<DateTime<Utc>>);
-        }
+    update.value(Column::Step, advance.to).and_where(Column::Step.eq(advance.from));
+    if !advance.to.is_under_way() {
+        update.value(Column::Owner, None::<Uuid>).value(Column::LeaseUntil, None::<DateTime<Utc>>);
     }
-    if let Some(since) = advance.held_since {
-        update.value(Column::HeldSince, since);
+    if advance.holding {
+        let held_since = row_of(write, held.transfer).await?.held_since;
+        update.value(Column::HeldSince, held_since.unwrap_or_else(Utc::now));
     }
     if let Some(held) = advance.held {
         update.value(Column::HeldMs, i64::try_from(held.as_millis()).unwrap_or(i64::MAX));

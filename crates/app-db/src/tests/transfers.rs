@@ -33,8 +33,9 @@ async fn new(world: &World) -> NewTransfer {
     }
 }
 
-async fn advance(world: &World, lease: &TransferLease, step: TransferStep) -> Result<(), Error> {
-    let advance = Advance { step: Some(step), ..Advance::default() };
+async fn advance(world: &World, lease: &TransferLease, to: TransferStep) -> Result<(), Error> {
+    let from = world.app_db.transfer(lease.transfer).await.unwrap().unwrap().step;
+    let advance = Advance::new(from, to);
     world.app_db.advance_transfer(lease, &advance, &Actor::default()).await
 }
 
@@ -87,12 +88,17 @@ async fn a_cutover_changes_placement_and_step_together_or_neither() {
     let new = new(&world).await;
     let stale = NewTransfer { expected_epoch: new.expected_epoch + 7, ..new.clone() };
     let (transfer, lease) = world.app_db.begin_transfer(&stale, LEASE, &Actor::default()).await.unwrap();
+    advance(&world, &lease, TransferStep::Verified).await.unwrap();
     let moved = world.app_db.cut_over(&lease, &Actor::default()).await;
     assert!(matches!(moved, Err(Error::Moved { .. })), "{moved:?}");
-    assert_eq!(world.app_db.transfer(transfer.id).await.unwrap().unwrap().step, TransferStep::Planned);
+    assert_eq!(world.app_db.transfer(transfer.id).await.unwrap().unwrap().step, TransferStep::Verified);
     advance(&world, &lease, TransferStep::Aborted).await.unwrap();
 
     let (transfer, lease) = world.app_db.begin_transfer(&new, LEASE, &Actor::default()).await.unwrap();
+    let early = world.app_db.cut_over(&lease, &Actor::default()).await;
+    assert!(matches!(early, Err(Error::LeaseLost { .. })), "what was not verified is not placed: {early:?}");
+    assert_eq!(world.app_db.placement(new.tenant).await.unwrap().unwrap().epoch, new.expected_epoch);
+    advance(&world, &lease, TransferStep::Verified).await.unwrap();
     let epoch = world.app_db.cut_over(&lease, &Actor::default()).await.unwrap();
     let placed = world.app_db.placement(new.tenant).await.unwrap().unwrap();
     assert_eq!((placed.epoch, placed.url.as_deref()), (epoch, Some("sqlite:/var/lib/tenants/second.db")));
@@ -108,6 +114,11 @@ async fn a_cutover_changes_placement_and_step_together_or_neither() {
         ..new.clone()
     };
     let (_, lease) = world.app_db.begin_transfer(&back, LEASE, &Actor::default()).await.unwrap();
+    advance(&world, &lease, TransferStep::Verified).await.unwrap();
+    // A commit whose answer was lost, and a runner that gives up in its place: the record decides.
+    let given_up = Advance::new(TransferStep::Copied, TransferStep::Aborting);
+    let given_up = world.app_db.advance_transfer(&lease, &given_up, &Actor::default()).await;
+    assert!(matches!(given_up, Err(Error::LeaseLost { .. })), "{given_up:?}");
     world.app_db.cut_over(&lease, &Actor::default()).await.unwrap();
     assert_eq!(world.app_db.transfer(transfer.id).await.unwrap().unwrap().step, TransferStep::Returned);
 }

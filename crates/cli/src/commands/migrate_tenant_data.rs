@@ -4,7 +4,7 @@ use clap::{ArgGroup, ValueEnum};
 use tenantry::{
     Tenantry,
     app_db::entities::{SourceKind, tenants},
-    operations::{self, SplitAction, SplitReport, SplitTarget, TenantSplit},
+    operations::{self, SplitAction, SplitReport, TenantSplit, TransferTarget},
     transfer::{Plan, Report},
 };
 
@@ -76,13 +76,14 @@ pub(crate) async fn run<A: Application>(args: Args) -> Result<Outcome, Failure> 
         (.., true) => SplitAction::Rollback,
         _ => SplitAction::Run,
     };
-    let target = SplitTarget {
+    let target = TransferTarget {
         data_source: args.data_source.as_deref().map(data_source::read).transpose()?,
         kind: args.kind.map(|kind| match kind {
             Kind::Shared => SourceKind::Shared,
             Kind::Dedicated => SourceKind::Dedicated,
             Kind::Customer => SourceKind::Customer,
         }),
+        tenant_id: None,
         prepare: args.prepare,
     };
     with_tenantry::<A, _, _>(async |tenantry| {

@@ -3,21 +3,20 @@
 
 use sea_orm_migration::MigratorTrait;
 use serde::Serialize;
-use tenantry_app_db::{NewDataSource, NewPlacement, PlacementRecord, entities::SourceKind};
-use tenantry_connection::{Actor, DataSourceUrl, Engine, Pool};
-use tenantry_credential::Login;
-use tenantry_data_source::with_causes;
-use tenantry_realm::TenantKey;
-use tenantry_transfer::{
-    Endpoint, Error as TransferError, Options, Outcome, Plan, Progress, Report, RolledBack, Split, dry_run, rollback,
-    split, split::Preview, verify_split,
+use tenantry_app_db::{
+    PlacementRecord,
+    entities::{TransferStep, transfers::Model},
 };
+use tenantry_connection::{Actor, DataSourceUrl};
+use tenantry_data_source::with_causes;
+use tenantry_transfer::{Options, Plan, Progress, Report};
 use uuid::Uuid;
 
 use super::{
-    create_tenant::{Logins, claim_file, default_data_source, remove_database_file, seal},
-    databases::{data_source_pool, operation_pool},
-    migrate::{prepare_data_source, tenant_data_settings},
+    place::Place,
+    transfers::{
+        Ends, TransferAction, TransferReport, TransferTarget, continue_transfer, findings, plan_transfer, run_transfer,
+    },
 };
 use crate::{Error, Tenantry};
 
@@ -31,19 +30,8 @@ pub enum SplitAction {
     Run,
     /// Compare every row of both sides; change nothing.
     Verify,
-    /// Back to the single database, while nothing was written since.
+    /// Back to the single database, with what was written since; what was begun and not cut over is taken back.
     Rollback,
-}
-
-/// Where tenants go.
-#[derive(Debug, Clone, Default)]
-pub struct SplitTarget {
-    /// The data source; the default one where none is given. A tenant that is placed already stays where it is.
-    pub data_source: Option<(DataSourceUrl, Option<Logins>)>,
-    /// Whom the data source serves; what its row says, or `shared`, where none is given. An SQLite file serves one tenant.
-    pub kind: Option<SourceKind>,
-    /// Bring the target's schema up to date first. A missing SQLite file is always made.
-    pub prepare: bool,
 }
 
 /// What came of one tenant.
@@ -99,14 +87,14 @@ impl SplitReport {
 /// Splits the given tenants off, one after the other, and goes on past one tenant's failure. `M` is the application's tenant
 /// data migrator.
 ///
-/// Cancel-safe as [`tenantry_transfer::split()`] is: run again, it continues.
+/// Cancel-safe as [`tenantry_transfer::Request::run`] is: run again, it continues.
 ///
 /// # Errors
 /// [`Error::Store`] when the tenants could not be read. A tenant's own failure is in its entry.
 pub async fn split_tenants<M: MigratorTrait>(
     tenantry: &Tenantry,
     tenants: &[Uuid],
-    target: &SplitTarget,
+    target: &TransferTarget,
     action: SplitAction,
     actor: &Actor,
     progress: &dyn Progress,
@@ -126,8 +114,8 @@ pub async fn split_tenants<M: MigratorTrait>(
             error: None,
             remedy: None,
         };
-        if let Err(error) = run::<M>(tenantry, record, target, action, actor, progress, &mut entry).await {
-            entry.record(error);
+        if let Err(error) = act::<M>(tenantry, record, target, action, actor, progress, &mut entry).await {
+            entry.failed(&error);
         }
         tenantry.manager().clear_tenant(*tenant).await;
         report.tenants.push(entry);
@@ -136,241 +124,108 @@ pub async fn split_tenants<M: MigratorTrait>(
 }
 
 impl TenantSplit {
-    fn record(&mut self, error: Error) {
-        if !matches!(error, Error::Transfer { .. }) {
-            self.remedy = error.remedy();
-        }
-        if let Error::Transfer { source, .. } = &error {
-            match source.as_ref() {
-                TransferError::Refused(plan) => {
+    fn failed(&mut self, error: &Error) {
+        match error {
+            Error::Transfer { source, .. } => {
+                let (plan, report) = findings(source);
+                if plan.is_some() {
                     self.outcome = "refused";
-                    self.plan = Some(plan.as_ref().clone());
                 }
-                TransferError::Different(report) | TransferError::WrittenSince(report) => {
-                    self.report = Some(report.as_ref().clone());
-                }
-                TransferError::Failed { source, .. } => {
-                    if let TransferError::Different(report) | TransferError::WrittenSince(report) = source.as_ref() {
-                        self.report = Some(report.as_ref().clone());
-                    }
-                }
-                _ => {}
+                (self.plan, self.report) = (plan, report);
             }
+            error => self.remedy = error.remedy(),
         }
-        self.error = Some(with_causes(&error));
+        self.error = Some(with_causes(error));
+    }
+
+    fn done(&mut self, report: TransferReport, outcome: &'static str) {
+        self.outcome = match report.outcome {
+            "refused" | "failed" | "already_placed" => report.outcome,
+            _ => outcome,
+        };
+        self.target = self.target.take().or(report.target);
+        (self.plan, self.report, self.purged) = (report.plan, report.report, report.purged);
+        (self.error, self.remedy) = (report.error, report.remedy);
     }
 }
 
-async fn run<M: MigratorTrait>(
+async fn act<M: MigratorTrait>(
     tenantry: &Tenantry,
     record: PlacementRecord,
-    wanted: &SplitTarget,
+    wanted: &TransferTarget,
     action: SplitAction,
     actor: &Actor,
     progress: &dyn Progress,
     entry: &mut TenantSplit,
 ) -> Result<(), Error> {
     let tenant = record.tenant;
-    let destination = Destination::of(tenantry, &record, wanted).await?;
-    entry.target = Some(destination.url.clone());
-    // A dry run against a file that is not there yet is made against a stand-in: it refuses what the real run would.
-    let stand_in = match (action, destination.url.sqlite_path()) {
-        (SplitAction::DryRun, Some(path)) if !path.exists() => Some(StandIn::make()?),
-        _ => None,
-    };
-    let url = stand_in.as_ref().map_or(&destination.url, |stand_in| &stand_in.url);
-    let missing_file = action == SplitAction::Run && url.sqlite_path().is_some_and(|path| !path.exists());
-    if missing_file {
-        claim_file(url)?;
+    let options = Options::default();
+    let open = tenantry.app_db().transfer_under_way(tenant).await?;
+    if let Some(url) = &record.url {
+        entry.target = Some(DataSourceUrl::parse(url)?);
     }
-    let pool = data_source_pool(tenantry, url, destination.service.as_ref(), stand_in.is_some()).await?;
-    if stand_in.is_some() || missing_file || (wanted.prepare && action == SplitAction::Run) {
-        let settings = tenant_data_settings(tenantry, destination.restricted.as_ref());
-        let prepared = prepare_data_source::<M>(&pool, destination.service.as_ref(), &settings).await;
-        if let (Err(_), true, Some(path)) = (&prepared, missing_file, url.sqlite_path()) {
-            remove_database_file(path);
+    match (action, &record.url, open) {
+        // Cut over, and then interrupted.
+        (SplitAction::Run, Some(_), Some(open)) => {
+            let resume = TransferAction::Resume;
+            entry.done(continue_transfer(tenantry, open.id, resume, &options, actor, progress).await?, "placed");
         }
-        prepared?;
-    }
-    if action == SplitAction::Run && record.url.is_none() {
-        note_data_source(tenantry, &destination, wanted.kind, actor).await?;
-    }
-    let source = operation_pool(
-        tenantry,
-        tenantry.app_db_pool().url(),
-        tenantry.settings().application_database.login.as_ref(),
-        false,
-    )?;
-    let request = destination.request(tenantry, &record, &source, &pool, actor)?;
-    let done = act(&request, action, progress, entry).await;
-    if let (Some(_), Some(plan), Some(url)) = (&stand_in, &mut entry.plan, &entry.target) {
-        plan.target.url = url.to_string();
-    }
-    source.close().await;
-    pool.close().await;
-    done.map_err(|source| Error::Transfer { tenant, source: Box::new(source) })
-}
-
-async fn act(
-    request: &Split<'_>,
-    action: SplitAction,
-    progress: &dyn Progress,
-    entry: &mut TenantSplit,
-) -> Result<(), TransferError> {
-    match action {
-        SplitAction::DryRun => match dry_run(request, progress).await? {
-            Preview::Copy(plan) => {
-                entry.outcome = if plan.refusals.is_empty() { "would_copy" } else { "refused" };
-                entry.plan = Some(*plan);
-            }
-            Preview::AlreadyPlaced { .. } => entry.outcome = "already_placed",
-        },
-        SplitAction::Run => match split(request, progress).await? {
-            Outcome::Placed { report, .. } => {
-                entry.outcome = "placed";
-                entry.report = Some(report);
-            }
-            Outcome::AlreadyPlaced { report, .. } => {
-                entry.outcome = "already_placed";
-                entry.report = Some(report);
-            }
-        },
-        SplitAction::Verify => {
-            entry.report = Some(verify_split(request, progress).await?);
+        (SplitAction::DryRun, Some(_), _) => entry.outcome = "already_placed",
+        (SplitAction::Run, Some(_), None) => {
+            entry.report = Some(compare(tenantry, &record, wanted, progress).await?);
+            entry.outcome = "already_placed";
+        }
+        (SplitAction::Verify, ..) => {
+            entry.report = Some(compare(tenantry, &record, wanted, progress).await?);
             entry.outcome = "verified";
         }
-        SplitAction::Rollback => {
-            let RolledBack { report, purged, .. } = rollback(request, progress).await?;
-            entry.purged = Some(purged.iter().map(|(_, rows)| rows).sum());
-            entry.report = report;
-            entry.outcome = "rolled_back";
+        (SplitAction::DryRun, None, _) => {
+            let planned = plan_transfer::<M>(tenantry, tenant, wanted, progress).await?;
+            let refused = planned.plan.as_ref().is_some_and(|plan| !plan.refusals.is_empty());
+            entry.outcome = if refused { "refused" } else { "would_copy" };
+            (entry.target, entry.plan) = (Some(planned.target), planned.plan);
+        }
+        (SplitAction::Run, None, _) => {
+            let done = run_transfer::<M>(tenantry, tenant, wanted, None, &options, actor, progress).await?;
+            entry.done(done, "placed");
+        }
+        (SplitAction::Rollback, None, Some(open)) => {
+            let abort = TransferAction::Abort;
+            entry.done(continue_transfer(tenantry, open.id, abort, &options, actor, progress).await?, "rolled_back");
+        }
+        // It is where it belongs: a rollback that is run again has nothing left to do.
+        (SplitAction::Rollback, None, None) => entry.outcome = "rolled_back",
+        (SplitAction::Rollback, Some(url), _) => {
+            let transfers = tenantry.app_db().transfers(Some(tenant), u64::MAX).await?;
+            let came = |transfer: &&Model| {
+                transfer.source_url.is_none()
+                    && transfer.target_url.as_ref() == Some(url)
+                    && matches!(transfer.step, TransferStep::Finished | TransferStep::Placed)
+            };
+            let transfer = transfers.iter().find(came).ok_or(Error::NothingToRollBack(tenant))?;
+            let back = TransferAction::RollBack;
+            let done = continue_transfer(tenantry, transfer.id, back, &options, actor, progress).await?;
+            entry.done(done, "rolled_back");
         }
     }
     Ok(())
 }
 
-/// Where a tenant goes, or is.
-struct Destination {
-    url: DataSourceUrl,
-    restricted: Option<Login>,
-    service: Option<Login>,
-    region: Option<String>,
-    /// The sealed logins of a placement that is there already.
-    sealed: Option<(Option<String>, Option<String>)>,
-    tenant_id_in_data_source: Option<String>,
-}
-
-impl Destination {
-    async fn of(tenantry: &Tenantry, record: &PlacementRecord, wanted: &SplitTarget) -> Result<Self, Error> {
-        let tenant = record.tenant;
-        if let Some(url) = &record.url {
-            return Ok(Self {
-                url: DataSourceUrl::parse(url)?,
-                restricted: tenantry.manager().restricted_login(tenant).await?,
-                service: tenantry.manager().service_login(tenant).await?,
-                region: record.region.clone(),
-                sealed: Some((record.anon_key.clone(), record.service_key.clone())),
-                tenant_id_in_data_source: record.tenant_id_in_data_source.clone(),
-            });
-        }
-        let (url, logins, region) = match &wanted.data_source {
-            Some((url, logins)) => (url.clone(), logins.clone(), None),
-            None => default_data_source(tenantry, tenant)?,
-        };
-        if url.engine() == Engine::Postgres && logins.is_none() {
-            return Err(Error::NoLogins(url));
-        }
-        let (restricted, service) = match logins.filter(|_| url.engine() == Engine::Postgres) {
-            Some(logins) => (Some(logins.restricted), Some(logins.service)),
-            None => (None, None),
-        };
-        let tenant_id_in_data_source = record.tenant_id_in_data_source.clone();
-        Ok(Self { url, restricted, service, region, sealed: None, tenant_id_in_data_source })
-    }
-
-    fn request<'a>(
-        self,
-        tenantry: &'a Tenantry,
-        record: &PlacementRecord,
-        source: &Pool,
-        target: &Pool,
-        actor: &Actor,
-    ) -> Result<Split<'a>, Error> {
-        let tenant = record.tenant;
-        let settings = tenantry.settings();
-        let (anon_key, service_key) = match (self.sealed, self.restricted, self.service) {
-            (Some(sealed), ..) => sealed,
-            (None, Some(restricted), Some(service)) => seal(tenantry, tenant, Some(&Logins { restricted, service }))?,
-            (None, ..) => (None, None),
-        };
-        let key = match &self.tenant_id_in_data_source {
-            Some(mapped) => TenantKey::parse(settings.tenant_key_type, mapped)?,
-            None => TenantKey::Uuid(tenant),
-        };
-        let end = |pool: &Pool, tenant| Endpoint {
-            pool: pool.clone(),
-            tenant,
-            tenant_column: settings.tenant_column.clone(),
-        };
-        Ok(Split {
-            app_db: tenantry.app_db(),
-            tenant,
-            source: end(source, TenantKey::Uuid(tenant)),
-            target: end(target, key),
-            expected_epoch: record.epoch,
-            placement: NewPlacement {
-                url: Some(target.url().clone()),
-                anon_key,
-                service_key,
-                region: self.region,
-                tenant_id_in_data_source: self.tenant_id_in_data_source,
-                notes: None,
-            },
-            actor: actor.clone(),
-            options: Options::default(),
-        })
-    }
-}
-
-/// Notes whom the data source serves before the first tenant is placed there, so that a second one can be refused.
-async fn note_data_source(
+/// Every row of the single database and of where the tenant is, or shall be.
+async fn compare(
     tenantry: &Tenantry,
-    destination: &Destination,
-    kind: Option<SourceKind>,
-    actor: &Actor,
-) -> Result<(), Error> {
-    let existing = tenantry.app_db().data_source(&destination.url).await?;
-    let kind = match (kind, &existing, destination.url.engine()) {
-        (Some(kind), ..) => kind,
-        (None, Some(_), _) => return Ok(()),
-        (None, None, Engine::Sqlite) => SourceKind::Dedicated,
-        (None, None, Engine::Postgres) => SourceKind::Shared,
+    record: &PlacementRecord,
+    wanted: &TransferTarget,
+    progress: &dyn Progress,
+) -> Result<Report, Error> {
+    let from = Place::single(tenantry, record.tenant)?;
+    let to = match record.url {
+        Some(_) => Place::current(tenantry, record)?,
+        None => Place::wanted(tenantry, record, wanted)?,
     };
-    if existing.is_some_and(|existing| existing.kind == kind) {
-        return Ok(());
-    }
-    let new = NewDataSource { kind, region: destination.region.clone(), ..NewDataSource::new(destination.url.clone()) };
-    tenantry.app_db().upsert_data_source(&new, actor).await?;
-    Ok(())
-}
-
-/// An empty file in a folder of its own, gone with this value.
-struct StandIn {
-    url: DataSourceUrl,
-    folder: std::path::PathBuf,
-}
-
-impl StandIn {
-    fn make() -> Result<Self, Error> {
-        let folder = std::env::temp_dir().join(format!("tenantry-dry-run-{}", Uuid::new_v4()));
-        let url = DataSourceUrl::parse(&format!("sqlite:{}", folder.join("stand-in.db").display()))?;
-        claim_file(&url)?;
-        Ok(Self { url, folder })
-    }
-}
-
-impl Drop for StandIn {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.folder);
-    }
+    let ends = Ends::of(record.tenant, record.subdomain.clone(), record.epoch, from, to);
+    let open = ends.open(tenantry).await?;
+    let report = open.request(tenantry, &ends, &Actor::default(), &Options::default()).verify(progress).await;
+    open.close().await;
+    report.map_err(|source| Error::Transfer { tenant: record.tenant, source: Box::new(source) })
 }

@@ -37,6 +37,9 @@ pub(super) async fn inspect(
             true => count(to, &pair.target.from, &structure.target.filter()).await?,
             false => 0,
         };
+        if already_there > 0 {
+            refusals.push(Refusal::RowsInTarget { table: pair.name.clone(), rows: already_there });
+        }
         let own = source.tables.get(&pair.name).unwrap_or(&unknown);
         let other = target.tables.get(&pair.name).unwrap_or(&unknown);
         let (mut rows, mut bytes) = (0, 0);

@@ -3,9 +3,11 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use tenantry_migrations::tables::WRITE_LOG;
 use tenantry_realm::TenantKey;
+use uuid::Uuid;
 
-use crate::{Side, canonical::Problem};
+use crate::{Side, canonical::Problem, fence::Holder};
 
 /// A reason not to copy: what is wrong, where, and what to do about it. Names rows by their keys and never shows another
 /// tenant's values.
@@ -119,6 +121,13 @@ pub enum Refusal {
         declared: String,
         /// The id.
         tenant: TenantKey,
+    },
+    /// The target holds rows of this tenant before anything was copied. They may be the only ones there are.
+    RowsInTarget {
+        /// The table.
+        table: String,
+        /// How many.
+        rows: u64,
     },
     /// Nothing tells the table's rows apart, so that they could not be compared.
     NoKey {
@@ -272,6 +281,30 @@ pub struct Reference {
     pub referenced: String,
 }
 
+impl Refusal {
+    /// Whether it is but about the rows that this transfer has left there, and about its fence over them.
+    pub(crate) fn is_of_kept_rows(&self, transfer: Uuid) -> bool {
+        match self {
+            Self::Fenced { side: Side::Target, reason } => Holder::of(reason) == Holder::Kept(transfer),
+            // A single database never had a log: the entries stay where they were made.
+            Self::TableMissing { table } => table == WRITE_LOG,
+            _ => self.is_of_rows_there(),
+        }
+    }
+
+    /// Whether it is but about what a transfer that is under way has done itself.
+    pub(crate) fn is_of_transfer(&self, transfer: Uuid) -> bool {
+        match self {
+            Self::Fenced { reason, .. } => Holder::of(reason).is_moving(transfer),
+            _ => self.is_of_rows_there(),
+        }
+    }
+
+    fn is_of_rows_there(&self) -> bool {
+        matches!(self, Self::RowsInTarget { .. })
+    }
+}
+
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -328,6 +361,11 @@ impl fmt::Display for Refusal {
             Self::TenantColumn { side, table, declared, tenant } => write!(
                 f,
                 "the tenant column of {table} at the {side} is {declared} and cannot hold {tenant}; correct the tenant's id there"
+            ),
+            Self::RowsInTarget { table, rows } => write!(
+                f,
+                "{table} in the target holds {rows} row(s) of this tenant already; see whether they are needed, and delete \
+                 them there"
             ),
             Self::NoKey { table, problem } => {
                 write!(

@@ -1,0 +1,55 @@
+//! The way back: a transfer in the other direction, onto the rows that were kept.
+
+use tenantry_app_db::entities::TransferStep;
+
+use super::{
+    Done, Request, Transfer,
+    request::{is_at, placement},
+    run::Run,
+};
+use crate::{Error, Progress};
+
+/// See [`Transfer::rollback`].
+pub(super) async fn rollback(transfer: &Transfer<'_>, progress: &dyn Progress) -> Result<Done, Error> {
+    const DOING: &str = "reading the transfer";
+    let (app_db, id) = (transfer.app_db, transfer.record.id);
+    let record = app_db.transfer(id).await.map_err(Error::app_db(DOING))?;
+    let record = record.ok_or(tenantry_app_db::Error::UnknownTransfer { transfer: id });
+    let record = record.map_err(Error::app_db(DOING))?;
+    if let Some(begun) = app_db.transfer_under_way(record.tenant_id).await.map_err(Error::app_db(DOING))? {
+        if begun.undoes != Some(id) {
+            let target = begun.target_url.unwrap_or_else(|| "the application database".to_owned());
+            return Err(Error::UnderWay { tenant: record.tenant_id, transfer: begun.id, target });
+        }
+        return Transfer { record: begun, ..reversed(transfer) }.resume(progress).await;
+    }
+    if record.step != TransferStep::Finished {
+        return Err(Error::NotAt { transfer: id, step: record.step.as_str(), wanted: "rolled back" });
+    }
+    let now = placement(app_db, record.tenant_id).await?;
+    if !is_at(&now, &transfer.target, app_db) {
+        return Err(Error::NotPlaced {
+            tenant: record.tenant_id,
+            placed: now.url.unwrap_or_else(|| "the application database".to_owned()),
+            target: transfer.target.pool.url().to_string(),
+        });
+    }
+    let request = Request {
+        app_db,
+        tenant: record.tenant_id,
+        source: transfer.target.clone(),
+        target: transfer.source.clone(),
+        expected_epoch: now.epoch,
+        from: record.target().map_err(Error::app_db(DOING))?,
+        to: record.source().map_err(Error::app_db(DOING))?,
+        actor: transfer.actor.clone(),
+        options: transfer.options.clone(),
+    };
+    let prepared = request.prepare_return(id, progress).await?;
+    Run::begin(&request, Some(id), prepared, progress).await?.drive().await
+}
+
+fn reversed<'a>(transfer: &Transfer<'a>) -> Transfer<'a> {
+    let (source, target) = (transfer.target.clone(), transfer.source.clone());
+    Transfer { source, target, ..transfer.clone() }
+}

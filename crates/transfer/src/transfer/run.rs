@@ -1,0 +1,499 @@
+//! One run of a transfer: holds its lease, takes it from step to step, and takes it back where a step fails.
+
+use std::time::{Duration, Instant};
+
+use tenantry_app_db::{
+    Advance, AppDb, Error as AppDbError, TransferLease,
+    entities::{TransferStep, transfers::Model},
+};
+use tenantry_connection::Actor;
+use tokio::task::AbortHandle;
+
+use super::{Done, Request, Transfer, purge::delete};
+use crate::{
+    Endpoint, Error, FenceAfter, Options, Progress, Report, Side, Step,
+    copy::{CopiedTable, Copying, copy},
+    fence::{self, Change, Holder, Stamp},
+    plan::{Prepared, prepare, read_both},
+    verify,
+    verify::compare_all,
+};
+
+/// A lease is renewed this many times before it would run out.
+const RENEWALS: u32 = 4;
+
+pub(super) struct Run<'a> {
+    app_db: &'a AppDb,
+    pub(super) record: Model,
+    lease: Lease,
+    /// Both ends, as this run writes there.
+    pub(super) source: Endpoint,
+    target: Endpoint,
+    actor: &'a Actor,
+    options: &'a Options,
+    pub(super) progress: &'a dyn Progress,
+    /// What the plan read, as long as it is known to hold: within the run that planned.
+    prepared: Option<Prepared>,
+    report: Option<Report>,
+    copied: Vec<CopiedTable>,
+    /// When the writes were first held, in a run that saw it.
+    held: Option<Instant>,
+    pub(super) purged: Vec<(String, u64)>,
+    /// Whether the source takes the tenant's writes again.
+    open: bool,
+}
+
+impl<'a> Run<'a> {
+    /// Records the transfer and begins to run it.
+    pub(super) async fn begin(
+        request: &'a Request<'_>,
+        undoes: Option<uuid::Uuid>,
+        prepared: Prepared,
+        progress: &'a dyn Progress,
+    ) -> Result<Self, Error> {
+        let new = request.record(undoes, &prepared.plan);
+        let begun = request.app_db.begin_transfer(&new, request.options.lease, &request.actor).await;
+        let (record, lease) = begun.map_err(Error::app_db("recording the transfer"))?;
+        let ends = (&request.source, &request.target);
+        Ok(Self {
+            prepared: Some(prepared),
+            ..Self::new(request.app_db, record, lease, ends, &request.actor, &request.options, progress)
+        })
+    }
+
+    /// Takes a recorded transfer over, where nobody runs it.
+    pub(super) async fn take(transfer: &'a Transfer<'_>, progress: &'a dyn Progress) -> Result<Self, Error> {
+        let taken = transfer.app_db.take_transfer(transfer.record.id, transfer.options.lease).await;
+        let (record, lease) = taken.map_err(|source| match source {
+            AppDbError::TransferHeld { until, .. } => {
+                Error::Busy { tenant: transfer.record.tenant_id, until: until.format("%H:%M:%S UTC").to_string() }
+            }
+            source => Error::AppDb { doing: "taking the transfer over", source },
+        })?;
+        let ends = (&transfer.source, &transfer.target);
+        Ok(Self::new(transfer.app_db, record, lease, ends, &transfer.actor, &transfer.options, progress))
+    }
+
+    fn new(
+        app_db: &'a AppDb,
+        record: Model,
+        lease: TransferLease,
+        (source, target): (&Endpoint, &Endpoint),
+        actor: &'a Actor,
+        options: &'a Options,
+        progress: &'a dyn Progress,
+    ) -> Self {
+        let stamp = Stamp { transfer: record.id, epoch: lease.epoch };
+        Self {
+            app_db,
+            lease: Lease::keep(app_db, lease, options.lease),
+            source: source.stamped(stamp),
+            target: target.stamped(stamp),
+            actor,
+            options,
+            progress,
+            prepared: None,
+            report: record.report.as_deref().and_then(|report| serde_json::from_str(report).ok()),
+            held: None,
+            copied: Vec::new(),
+            purged: Vec::new(),
+            open: false,
+            record,
+        }
+    }
+
+    /// From the step that it is at to the end, forward or back.
+    pub(super) async fn drive(mut self) -> Result<Done, Error> {
+        self.take_fences_over().await?;
+        loop {
+            let (step, done) = match self.record.step {
+                TransferStep::Planned => (Step::Fence, self.fence().await),
+                TransferStep::Fenced => (Step::Copy, self.copy().await),
+                TransferStep::Copied => (Step::Verify, self.verify().await),
+                TransferStep::Verified => (Step::CutOver, self.cut_over().await),
+                TransferStep::Placed => match self.finish().await {
+                    Ok(()) => return Ok(self.done()),
+                    Err(source) => return Err(self.placed_but(source).await),
+                },
+                TransferStep::Aborting => {
+                    self.take_back(String::new()).await?;
+                    return Ok(self.done());
+                }
+                TransferStep::Finished | TransferStep::Purged | TransferStep::Returned | TransferStep::Aborted => {
+                    return Ok(self.done());
+                }
+            };
+            if let Err(source) = done {
+                self.failed(step, source).await?;
+            }
+        }
+    }
+
+    /// What it has come to.
+    pub(super) fn done(&self) -> Done {
+        Done {
+            transfer: self.record.id,
+            step: self.record.step,
+            epoch: self.record.placed_epoch,
+            report: self.report.clone(),
+            held: self.record.held_ms.and_then(|held| u64::try_from(held).ok()).map(Duration::from_millis),
+            purged: self.purged.clone(),
+        }
+    }
+
+    /// Ends the run before it has begun.
+    pub(super) async fn release(mut self, problem: Option<String>) {
+        self.lease.release(problem).await;
+    }
+
+    /// A run before this one may still be alive: what it has open at either end is waited for, and what it sends later is
+    /// refused there, because the fences are this run's from here on.
+    async fn take_fences_over(&self) -> Result<(), Error> {
+        let sides: &[Side] = match self.record.step {
+            TransferStep::Fenced | TransferStep::Copied | TransferStep::Verified => &[Side::Target, Side::Source],
+            // The target may take writes already.
+            TransferStep::Placed if self.record.undoes.is_some() => &[Side::Source],
+            _ => return Ok(()),
+        };
+        if self.prepared.is_some() {
+            return Ok(());
+        }
+        for side in sides {
+            let taken = self.change(*side, |found| match found {
+                Some(found) if found.is_moving(self.record.id) => Ok(Change::Raise(Holder::Moving(self.stamp()))),
+                found => Err(self.gone(*side, found)),
+            });
+            taken.await?;
+        }
+        Ok(())
+    }
+
+    async fn fence(&mut self) -> Result<(), Error> {
+        self.progress.step(Step::Fence);
+        // Said before it is done, so that the time counts even where this run dies of it.
+        self.record(Advance { holding: true, ..self.advance(TransferStep::Planned) }).await?;
+        self.point("target unfenced");
+        let undoes = self.record.undoes;
+        self.raise(Side::Target, |found| match (found, undoes) {
+            (Holder::Left(_), None) => true,
+            (Holder::Kept(kept), Some(undoes)) => *kept == undoes,
+            _ => false,
+        })
+        .await?;
+        self.point("source unfenced");
+        let unfenced = match &self.prepared {
+            Some(prepared) => prepared.structure.source.unfenced.clone(),
+            None => read_both(&self.source, &self.target).await?.0.source.unfenced,
+        };
+        fence::install(&self.source, &unfenced, self.options.fence_deadline).await?;
+        self.held = Some(Instant::now());
+        self.raise(Side::Source, |_| false).await?;
+        self.point("fenced");
+        self.record(self.advance(TransferStep::Fenced)).await
+    }
+
+    async fn copy(&mut self) -> Result<(), Error> {
+        self.progress.step(Step::Copy);
+        if self.prepared.is_none() {
+            self.prepared = Some(self.prepare_again().await?);
+        }
+        let Some(prepared) = &self.prepared else { return Ok(()) };
+        let atomic = self.record.undoes.is_some();
+        if atomic {
+            // What was kept is often what is still there, and then nothing has to be copied.
+            let same = compare_all(&self.source, &self.target, &prepared.structure, self.options, &crate::Unwatched);
+            let same = same.await?;
+            if same.agrees() {
+                self.point("found copied");
+                return self.record(self.advance(TransferStep::Copied)).await;
+            }
+        }
+        let copying = Copying { atomic, clear: true };
+        self.copied = copy(&self.source, &self.target, prepared, copying, self.options, self.progress).await?;
+        self.point("copied");
+        self.record(self.advance(TransferStep::Copied)).await
+    }
+
+    /// The plan once more, for a run that has not made it: nothing but what the transfer itself has done may have changed.
+    async fn prepare_again(&self) -> Result<Prepared, Error> {
+        let mut prepared = prepare(&self.source, &self.target, self.options, &crate::Unwatched).await?;
+        let undoes = self.record.undoes;
+        prepared.plan.refusals.retain(|refusal| {
+            !refusal.is_of_transfer(self.record.id) && !undoes.is_some_and(|undoes| refusal.is_of_kept_rows(undoes))
+        });
+        prepared.accepted()
+    }
+
+    async fn verify(&mut self) -> Result<(), Error> {
+        self.progress.step(Step::Verify);
+        let report = match &self.prepared {
+            Some(prepared) => {
+                compare_all(&self.source, &self.target, &prepared.structure, self.options, self.progress).await?
+            }
+            None => verify(&self.source, &self.target, self.options, self.progress).await?,
+        };
+        let report = report.with_copied(&self.copied);
+        if !report.agrees() {
+            return Err(Error::Different(Box::new(report)));
+        }
+        self.point("verified");
+        let text = serde_json::to_string(&report).map_err(Error::answer("recording the report"))?;
+        self.report = Some(report);
+        self.record(Advance { report: Some(text), ..self.advance(TransferStep::Verified) }).await
+    }
+
+    async fn cut_over(&mut self) -> Result<(), Error> {
+        self.progress.step(Step::CutOver);
+        // What was verified holds only while nobody else could write. A fence that an administrator lowered by hand, or
+        // another run raised anew, is no fence of this run.
+        for side in [Side::Target, Side::Source] {
+            let mut snapshot = self.end(side).snapshot().await?;
+            let found = fence::holder(&mut snapshot, &self.end(side).tenant).await?;
+            snapshot.rollback().await.map_err(Error::database("ending a snapshot"))?;
+            if found != Some(Holder::Moving(self.stamp())) {
+                return Err(self.gone(side, found));
+            }
+        }
+        self.point("unplaced");
+        let placed = self.app_db.cut_over(&self.lease.held, self.actor).await;
+        let epoch = placed.map_err(Error::app_db("changing the tenant's placement"))?;
+        self.point("placed");
+        (self.record.step, self.record.placed_epoch) = (TransferStep::Placed, Some(epoch));
+        Ok(())
+    }
+
+    /// The tenant is placed; its writes are let through where it is now, and held where it was.
+    async fn finish(&mut self) -> Result<(), Error> {
+        self.progress.step(Step::Reopen);
+        let transfer = self.record.id;
+        let moving = |found: &Option<Holder>| found.as_ref().is_some_and(|found| found.is_moving(transfer));
+        self.change(Side::Target, |found| Ok(if moving(&found) { Change::Lower } else { Change::Nothing })).await?;
+        // A run that took over knows it from the record.
+        let held = self.held.map(|held| held.elapsed()).or_else(|| self.record.held_for()).unwrap_or_default();
+        self.point("target open");
+        let end = if self.record.undoes.is_some() {
+            // Both sides were found equal, and nobody could write here since.
+            self.progress.step(Step::Purge);
+            self.purged = delete(&self.source, &self.target, self.progress).await?;
+            self.point("purged");
+            TransferStep::Purged
+        } else {
+            TransferStep::Finished
+        };
+        let (left, kept) = (Holder::Left(transfer), Holder::Kept(transfer));
+        let after = if end == TransferStep::Purged { left } else { kept };
+        self.change(Side::Source, |found| {
+            Ok(if moving(&found) { Change::Raise(after.clone()) } else { Change::Nothing })
+        })
+        .await?;
+        self.point("source kept");
+        self.record.held_ms.get_or_insert(i64::try_from(held.as_millis()).unwrap_or(i64::MAX));
+        self.record(Advance { held: Some(held), ..self.advance(end) }).await
+    }
+
+    /// Takes back what was done before the cutover, and says so first: from then on nobody goes forward again.
+    ///
+    /// The source comes first, so that the tenant writes again as soon as it can.
+    pub(super) async fn take_back(&mut self, problem: String) -> Result<(), Error> {
+        self.progress.step(Step::TakeBack);
+        if self.record.step != TransferStep::Aborting {
+            let problem = Some(problem).filter(|problem| !problem.is_empty());
+            self.record(Advance { problem, ..self.advance(TransferStep::Aborting) }).await?;
+        }
+        let (transfer, stamp) = (self.record.id, self.stamp());
+        let moving = |found: &Option<Holder>| found.as_ref().is_some_and(|found| found.is_moving(transfer));
+        self.change(Side::Source, |found| Ok(if moving(&found) { Change::Lower } else { Change::Nothing })).await?;
+        self.open = true;
+        self.point("source open again");
+        let undoes = self.record.undoes;
+        // A fence that is not this transfer's was never raised by it, so that no row there is its own.
+        let mine = std::sync::atomic::AtomicBool::new(false);
+        self.change(Side::Target, |found| {
+            if !moving(&found) {
+                return Ok(Change::Nothing);
+            }
+            Ok(Change::Raise(match undoes {
+                Some(kept) => Holder::Kept(kept),
+                None => {
+                    mine.store(true, std::sync::atomic::Ordering::Relaxed);
+                    Holder::Moving(stamp)
+                }
+            }))
+        })
+        .await?;
+        if mine.into_inner() {
+            delete(&self.target, &self.source, self.progress).await?;
+            self.point("copy deleted");
+            let left = |found| Ok(if moving(&found) { Change::Raise(Holder::Left(transfer)) } else { Change::Nothing });
+            self.change(Side::Target, left).await?;
+        }
+        self.point("taken back");
+        self.record(self.advance(TransferStep::Aborted)).await
+    }
+
+    /// A step failed: takes it all back and says what became of the fence. Returns without an error where the tenant turns out
+    /// to be placed: the answer to the cutover was lost, and the record tells.
+    async fn failed(&mut self, step: Step, source: Error) -> Result<(), Error> {
+        let fence = match self.take_back(source.to_string()).await {
+            Ok(()) => FenceAfter::Lowered,
+            Err(Error::TakenOver { transfer }) => match self.read_again().await {
+                Ok(()) if self.record.step == TransferStep::Placed => return Ok(()),
+                _ => return Err(Error::TakenOver { transfer }),
+            },
+            Err(error) => {
+                let reason = crate::error::chain(&error);
+                if self.open { FenceAfter::Unfinished { reason } } else { FenceAfter::Raised { reason } }
+            }
+        };
+        let error = Error::Failed { step, fence, source: Box::new(source) };
+        self.lease.release(Some(crate::error::chain(&error))).await;
+        Err(error)
+    }
+
+    async fn placed_but(&mut self, source: Error) -> Error {
+        let reason = "it is placed, and its fence at the target may still be up".to_owned();
+        let error =
+            Error::Failed { step: Step::Reopen, fence: FenceAfter::Raised { reason }, source: Box::new(source) };
+        self.lease.release(Some(crate::error::chain(&error))).await;
+        error
+    }
+
+    async fn read_again(&mut self) -> Result<(), Error> {
+        let read = self.app_db.transfer(self.record.id).await.map_err(Error::app_db("reading the transfer"))?;
+        match read.filter(|read| read.owner == Some(self.lease.held.owner)) {
+            Some(read) => {
+                self.record = read;
+                Ok(())
+            }
+            None => Err(Error::TakenOver { transfer: self.record.id }),
+        }
+    }
+
+    pub(super) fn advance(&self, to: TransferStep) -> Advance {
+        Advance::new(self.record.step, to)
+    }
+
+    pub(super) async fn record(&mut self, advance: Advance) -> Result<(), Error> {
+        let to = advance.to;
+        match self.app_db.advance_transfer(&self.lease.held, &advance, self.actor).await {
+            Ok(()) => {}
+            Err(AppDbError::LeaseLost { transfer }) => return Err(Error::TakenOver { transfer }),
+            Err(source) => return Err(Error::AppDb { doing: "recording the transfer's step", source }),
+        }
+        self.record.step = to;
+        if !to.is_under_way() {
+            self.lease.ended();
+        }
+        self.point(to.as_str());
+        Ok(())
+    }
+
+    pub(super) fn stamp(&self) -> Stamp {
+        Stamp { transfer: self.record.id, epoch: self.lease.held.epoch }
+    }
+
+    pub(super) fn point(&self, name: &'static str) {
+        self.progress.point(name);
+    }
+
+    fn end(&self, side: Side) -> &Endpoint {
+        match side {
+            Side::Source => &self.source,
+            Side::Target => &self.target,
+        }
+    }
+
+    pub(super) fn gone(&self, side: Side, found: Option<Holder>) -> Error {
+        let found = match found {
+            None => "none is raised".to_owned(),
+            Some(Holder::Moving(stamp)) if stamp.transfer == self.record.id => {
+                return Error::TakenOver { transfer: self.record.id };
+            }
+            Some(found) => found.reason(self.end(side)),
+        };
+        Error::FenceGone { side, found }
+    }
+
+    /// Raises the fence of one side, or takes it from whom it may be taken.
+    async fn raise(&self, side: Side, may_take: impl Fn(&Holder) -> bool) -> Result<(), Error> {
+        let stamp = self.stamp();
+        self.change(side, |found| match found {
+            Some(Holder::Moving(other)) if other.transfer == stamp.transfer && other.epoch > stamp.epoch => {
+                Err(Error::TakenOver { transfer: stamp.transfer })
+            }
+            Some(found) if !found.is_moving(stamp.transfer) && !may_take(&found) => {
+                Err(Error::Fenced { side, reason: found.reason(self.end(side)) })
+            }
+            _ => Ok(Change::Raise(Holder::Moving(stamp))),
+        })
+        .await
+    }
+
+    pub(super) async fn change(
+        &self,
+        side: Side,
+        decide: impl Fn(Option<Holder>) -> Result<Change, Error>,
+    ) -> Result<(), Error> {
+        let other = match side {
+            Side::Source => &self.target,
+            Side::Target => &self.source,
+        };
+        fence::change(side, self.end(side), other, self.options, decide).await
+    }
+}
+
+/// The lease while a run lives: renewed in the background, given up at the latest when the run is dropped.
+struct Lease {
+    app_db: AppDb,
+    held: TransferLease,
+    renewing: AbortHandle,
+    ended: bool,
+}
+
+impl Lease {
+    fn keep(app_db: &AppDb, held: TransferLease, lasts: Duration) -> Self {
+        let renewing = {
+            let app_db = app_db.clone();
+            tokio::spawn(async move {
+                let mut every = tokio::time::interval((lasts / RENEWALS).max(Duration::from_millis(1)));
+                every.tick().await;
+                loop {
+                    every.tick().await;
+                    match app_db.renew_transfer(&held, lasts).await {
+                        Ok(()) => {}
+                        // The next step will say so.
+                        Err(AppDbError::LeaseLost { .. }) => return,
+                        Err(error) => tracing::warn!(transfer = %held.transfer, %error, "a lease was not renewed"),
+                    }
+                }
+            })
+        };
+        Self { app_db: app_db.clone(), held, renewing: renewing.abort_handle(), ended: false }
+    }
+
+    /// The record has ended, and the lease with it.
+    fn ended(&mut self) {
+        self.renewing.abort();
+        self.ended = true;
+    }
+
+    async fn release(&mut self, problem: Option<String>) {
+        self.ended();
+        if let Err(error) = self.app_db.release_transfer(&self.held, problem).await {
+            tracing::warn!(transfer = %self.held.transfer, %error, "a lease was not given up; it runs out by itself");
+        }
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.renewing.abort();
+        // Best effort: without it the next run waits until the lease has run out.
+        if !self.ended
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            let (app_db, held) = (self.app_db.clone(), self.held);
+            runtime.spawn(async move { app_db.release_transfer(&held, None).await });
+        }
+    }
+}
