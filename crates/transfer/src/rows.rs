@@ -61,8 +61,10 @@ impl Reading {
     /// Begins to read.
     pub(crate) async fn open<'c>(&self, transaction: &'c mut Transaction) -> Result<Rows<'c>, Error> {
         let engine = transaction.engine();
-        let columns = self.columns.iter().map(|(name, kind)| match engine {
-            Engine::Postgres => text(name, *kind),
+        let columns = self.columns.iter().enumerate().map(|(position, (name, kind))| match engine {
+            // ORDER BY takes a name for the text that is selected rather than for the column: numbers came in the order of
+            // their digits. So the texts have names of their own.
+            Engine::Postgres => format!("{} AS \"tenantry.{position}\"", text(name, *kind)),
             Engine::Sqlite => quote::identifier(name),
         });
         let mut sql =
