@@ -18,4 +18,5 @@ mod schema;
 mod secrets;
 mod split;
 mod storage;
+mod transfer;
 mod world;
