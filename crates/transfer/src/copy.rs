@@ -11,7 +11,6 @@ mod clear;
 #[cfg(feature = "postgres")]
 mod postgres;
 mod reference;
-mod schedule;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 
@@ -24,16 +23,13 @@ use serde::{Deserialize, Serialize};
 use tenantry_connection::{Engine, Transaction};
 
 pub(crate) use self::clear::clear;
-use self::schedule::Schedule;
 use crate::{
     Endpoint, Error, Options, Progress,
     canonical::Problem,
     plan::{Group, Pair, Prepared, Structure},
     rows::{Reading, Row},
+    schedule::{self, FEW, Schedule},
 };
-
-/// Fewer rows than these take longer to open connections for than to copy over one.
-const FEW: u64 = 20_000;
 
 /// How a copy goes about it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -128,12 +124,14 @@ impl<'a> Work<'a> {
             to.commit().await.map_err(Error::database("deleting what an earlier copy left"))?;
         }
         let workers = match first.engine() {
-            Engine::Postgres => schedule::workers(self.source, self.target, parallel).min(structure.groups.len()),
+            Engine::Postgres => {
+                schedule::workers((self.source, 0), (self.target, 1), parallel).min(structure.groups.len())
+            }
             // One reader has one snapshot.
             Engine::Sqlite => 1,
         };
         if workers > 1 {
-            others = Some(postgres::export(&mut first).await?);
+            others = Some(schedule::export(&mut first).await?);
         }
         let rows = |group: &Group| -> u64 {
             let pairs = structure.pairs.get(group.tables.clone()).unwrap_or_default();
@@ -153,23 +151,11 @@ impl<'a> Work<'a> {
         exported: Option<&str>,
         schedule: &Schedule<'a>,
     ) -> Result<Vec<CopiedTable>, Error> {
-        let mut from = match (first, exported) {
-            (Some(first), _) => first,
-            (None, Some(exported)) => tokio::select! {
-                biased;
-                // The first transaction may have ended by then, and its snapshot with it.
-                () = schedule.nothing_left() => return Ok(Vec::new()),
-                other = self.source.snapshot_of(exported) => match other {
-                    Ok(other) => other,
-                    Err(Error::Database { source: tenantry_connection::Error::Exhausted { .. }, .. }) => {
-                        tracing::debug!("copying fewer tables at a time, because the source's connections are taken");
-                        return Ok(Vec::new());
-                    }
-                    Err(error) => return Err(error),
-                },
-            },
-            (None, None) => return Ok(Vec::new()),
+        let from = match first {
+            Some(first) => Some(first),
+            None => schedule.another(self.source, exported).await?,
         };
+        let Some(mut from) = from else { return Ok(Vec::new()) };
         let mut copied = Vec::new();
         while let Some((number, group)) = schedule.next().await {
             let mut to = self.write().await?;

@@ -66,7 +66,8 @@ impl Endpoint {
             .await
             .map_err(Error::database("beginning a snapshot"))?;
         if transaction.engine() == Engine::Postgres {
-            let settings = format!("{first}{POSTGRES_SETTINGS}; {PATIENCE}; {BYPASS}");
+            // Compiling a query takes longer than most that are asked here, and those of the catalogs look expensive.
+            let settings = format!("{first}{POSTGRES_SETTINGS}; {PATIENCE}; SET LOCAL jit = off; {BYPASS}");
             transaction.execute_raw_sql(&settings).await.map_err(Error::database("preparing a snapshot"))?;
         }
         Ok(transaction)

@@ -20,7 +20,7 @@
 //! | [`canonical`] | one text for one value, on both engines |
 //! | [`plan`](mod@plan) | what would be copied, and every reason not to |
 //! | [`copy`](mod@copy) | the rows, from one snapshot, several tables at a time |
-//! | [`verify`](mod@verify) | every row on both sides, by key and digest |
+//! | [`verify`](mod@verify) | every row on both sides, by digest, and by key where that differs |
 //! | [`transfer`] | the steps in their order, back, and the purge |
 //!
 //! This crate knows no entity: a table it has never heard of travels like any other. It knows no business table by name.
@@ -41,6 +41,7 @@ pub mod plan;
 mod progress;
 mod quote;
 mod rows;
+mod schedule;
 pub mod transfer;
 pub mod verify;
 

@@ -197,7 +197,7 @@ pub async fn prepare(
         (catalog::read(&mut from, &source.tenant_column).await?, catalog::read(&mut to, &target.tenant_column).await?);
     let details = (catalog::details(&mut from).await?, catalog::details(&mut to).await?);
     let fingerprint = fingerprint::of((source, &catalogs.0, &details.0), (target, &catalogs.1, &details.1));
-    let (structure, mut refusals) = Structure::match_up((source, catalogs.0), (target, catalogs.1));
+    let (mut structure, mut refusals) = Structure::match_up((source, catalogs.0), (target, catalogs.1));
     if is_same_database(source, target, &mut from, &mut to).await? {
         refusals.insert(0, Refusal::SameDatabase);
     }
@@ -231,6 +231,9 @@ pub async fn prepare(
         tenant_column: endpoint.tenant_column.clone(),
         version: version.to_owned(),
     };
+    for pair in &mut structure.pairs {
+        pair.rows = tables.iter().find(|table| table.name == pair.name).map(|table| table.rows);
+    }
     let plan = Plan {
         tenant: None,
         expected_epoch: None,

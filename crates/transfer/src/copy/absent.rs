@@ -8,10 +8,6 @@ use crate::{
     plan::{Pair, Structure},
 };
 
-pub(super) async fn export(_: &mut Transaction) -> Result<String, Error> {
-    Err(ended())
-}
-
 pub(super) async fn copy(
     _: &[Table<'_>],
     _: &mut Transaction,

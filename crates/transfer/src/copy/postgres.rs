@@ -24,15 +24,6 @@ const CHUNK: usize = 64 * 1024;
 /// Chunks that may wait between reader and writer: what bounds the memory.
 const WAITING: usize = 4;
 
-/// Lets other transactions read what this one sees, for as long as it lasts.
-pub(super) async fn export(from: &mut Transaction) -> Result<String, Error> {
-    const DOING: &str = "sharing the snapshot";
-    let statement = Statement::from_string(DbBackend::Postgres, "SELECT pg_catalog.pg_export_snapshot() AS snapshot");
-    let row = from.query_one(statement).await.map_err(Error::database(DOING))?;
-    let name = row.map(|row| row.try_get("", "snapshot")).transpose().map_err(Error::answer(DOING))?;
-    Ok(name.unwrap_or_default())
-}
-
 /// One table, or the tables of a circle, and how many rows of each were read and written.
 pub(super) async fn copy(
     tables: &[Table<'_>],

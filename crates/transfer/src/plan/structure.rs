@@ -71,6 +71,8 @@ pub(crate) struct Pair {
     pub(crate) columns: Vec<PlannedColumn>,
     /// The positions in `columns` of what tells rows apart; `None` where nothing does.
     pub(crate) key: Option<Vec<usize>>,
+    /// How many rows the tenant has in the source, where the plan has counted them.
+    pub(crate) rows: Option<u64>,
 }
 
 impl Structure {
@@ -270,7 +272,7 @@ impl Pair {
             }
         };
         let log = table == WRITE_LOG;
-        Self { name: table, log, source: source.clone(), target: target.clone(), columns, key }
+        Self { name: table, log, source: source.clone(), target: target.clone(), columns, key, rows: None }
     }
 }
 

@@ -1,16 +1,21 @@
-//! Which table is next, and how many at a time. This module knows no connection and no row.
+//! Which table is next, and how many at a time: for what is copied and for what is compared. This module knows no row.
 
 use std::{
     collections::BTreeSet,
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
+use sea_orm::{DbBackend, Statement};
+use tenantry_connection::Transaction;
 use tokio::sync::Notify;
 
-use crate::{Endpoint, plan::Group};
+use crate::{Endpoint, Error, plan::Group};
 
-/// What is to be copied: each group when those it refers to are done, of several the one with the most rows.
-pub(super) struct Schedule<'a> {
+/// Fewer rows than these take longer to open connections for than to read over one.
+pub(crate) const FEW: u64 = 20_000;
+
+/// What is to be done: each group when those it refers to are done, of several the one with the most rows.
+pub(crate) struct Schedule<'a> {
     groups: &'a [Group],
     state: Mutex<State>,
     changed: Notify,
@@ -23,15 +28,15 @@ struct State {
 }
 
 impl<'a> Schedule<'a> {
-    pub(super) fn new(groups: &'a [Group], rows: impl Fn(&Group) -> u64) -> Self {
+    pub(crate) fn new(groups: &'a [Group], rows: impl Fn(&Group) -> u64) -> Self {
         let mut waiting: Vec<usize> = (0..groups.len()).collect();
         waiting.sort_by_key(|number| groups.get(*number).map(&rows));
         let state = State { waiting, done: BTreeSet::new() };
         Self { groups, state: Mutex::new(state), changed: Notify::new() }
     }
 
-    /// The next group, or `None` when none is left to begin. Waits while what is left refers to what is being copied.
-    pub(super) async fn next(&self) -> Option<(usize, &'a Group)> {
+    /// The next group, or `None` when none is left to begin. Waits while what is left refers to what is under way.
+    pub(crate) async fn next(&self) -> Option<(usize, &'a Group)> {
         loop {
             let changed = self.changed.notified();
             {
@@ -55,14 +60,14 @@ impl<'a> Schedule<'a> {
         }
     }
 
-    /// A group has been committed.
-    pub(super) fn done(&self, number: usize) {
+    /// A group is done.
+    pub(crate) fn done(&self, number: usize) {
         self.state().done.insert(number);
         self.changed.notify_waiters();
     }
 
     /// Waits until no group is left to begin.
-    pub(super) async fn nothing_left(&self) {
+    pub(crate) async fn nothing_left(&self) {
         loop {
             let changed = self.changed.notified();
             if self.state().waiting.is_empty() {
@@ -72,19 +77,45 @@ impl<'a> Schedule<'a> {
         }
     }
 
+    /// Another transaction on an exported snapshot, or `None` where its connections are taken or nothing is left to do by then:
+    /// the transaction that exported the snapshot may have ended, and the snapshot with it.
+    pub(crate) async fn another(&self, end: &Endpoint, exported: Option<&str>) -> Result<Option<Transaction>, Error> {
+        let Some(exported) = exported else { return Ok(None) };
+        tokio::select! {
+            biased;
+            () = self.nothing_left() => Ok(None),
+            other = end.snapshot_of(exported) => match other {
+                Err(Error::Database { source: tenantry_connection::Error::Exhausted { .. }, .. }) => {
+                    tracing::debug!(database = %end.pool.url(), "fewer tables at a time, because the connections are taken");
+                    Ok(None)
+                }
+                other => other.map(Some),
+            },
+        }
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// How many tables at a time, when a first connection to the source is open: as many as asked for, but at either end no more
-/// than leave half of the connections that are free now to others.
-pub(crate) fn workers(source: &Endpoint, target: &Endpoint, parallel: usize) -> usize {
-    let spare = |endpoint: &Endpoint, needed: u32| {
+/// Lets other transactions read what this one sees, for as long as it lasts.
+pub(crate) async fn export(from: &mut Transaction) -> Result<String, Error> {
+    const DOING: &str = "sharing the snapshot";
+    let statement = Statement::from_string(DbBackend::Postgres, "SELECT pg_catalog.pg_export_snapshot() AS snapshot");
+    let row = from.query_one(statement).await.map_err(Error::database(DOING))?;
+    let name = row.map(|row| row.try_get("", "snapshot")).transpose().map_err(Error::answer(DOING))?;
+    Ok(name.unwrap_or_default())
+}
+
+/// How many tables at a time: as many as asked for, but at either end no more than leave half of the connections that are free
+/// now to others. With each end stands how many connections the first table still needs of it.
+pub(crate) fn workers(source: (&Endpoint, u32), target: (&Endpoint, u32), parallel: usize) -> usize {
+    let spare = |(endpoint, needed): (&Endpoint, u32)| {
         let status = endpoint.pool.status();
         status.max.saturating_sub(status.in_use + needed) as usize / 2
     };
-    parallel.clamp(1, 1 + spare(source, 0).min(spare(target, 1)))
+    parallel.clamp(1, 1 + spare(source).min(spare(target)))
 }
 
 #[cfg(test)]

@@ -1,0 +1,181 @@
+//! The tables of one side: their digests, their rows, and whether they are still the tables that the catalogs showed.
+
+use sea_orm::{QueryResult, Statement};
+use tenantry_connection::{Engine, Transaction};
+
+use super::digest::{Digest, SEEDS};
+use crate::{
+    Error, Progress, Side,
+    kind::Kind,
+    plan::{Pair, Structure},
+    quote,
+    rows::{Reading, backend},
+};
+
+/// Tables that are asked about in one statement.
+const AT_ONCE: usize = 100;
+
+/// Rows between two reports of progress.
+const STRIDE: u64 = 1000;
+
+/// The digest of each table. A server digests its own; what has no text that both engines would write is read.
+pub(super) async fn digests(
+    structure: &Structure,
+    side: Side,
+    pairs: &[&Pair],
+    transaction: &mut Transaction,
+    progress: Option<&dyn Progress>,
+) -> Result<Vec<Digest>, Error> {
+    let advance = |pair: &Pair, rows: u64| {
+        if let Some(progress) = progress {
+            progress.advance(&pair.name, rows);
+        }
+    };
+    let mut digests = vec![Digest::default(); pairs.len()];
+    let by_server = |pair: &Pair| transaction.engine() == Engine::Postgres && is_written_alike(structure, pair);
+    let (asked, read): (Vec<usize>, Vec<usize>) =
+        (0..pairs.len()).partition(|place| pairs.get(*place).is_some_and(|pair| by_server(pair)));
+    for places in asked.chunks(AT_ONCE) {
+        let queries = places.iter().filter_map(|place| {
+            let reading = structure.reading(side, pairs.get(*place)?, false);
+            Some(query(*place, &reading))
+        });
+        let statement =
+            Statement::from_string(backend(transaction.engine()), queries.collect::<Vec<_>>().join(" UNION ALL "));
+        let doing = || match places {
+            [place] => format!("digesting {} at the {side}", pairs.get(*place).map_or("", |pair| &pair.name)),
+            _ => format!("digesting tables at the {side}"),
+        };
+        for row in transaction.query_all(statement).await.map_err(Error::database(doing()))? {
+            let place: i32 = row.try_get("", "place").map_err(Error::answer(doing()))?;
+            let digest = digest(&row).map_err(|_| Error::answer(doing())(std::io::Error::other("no digest")))?;
+            let place = usize::try_from(place).unwrap_or(usize::MAX);
+            if let (Some(kept), Some(pair)) = (digests.get_mut(place), pairs.get(place)) {
+                *kept = digest;
+                advance(pair, digest.rows);
+            }
+        }
+    }
+    for place in read {
+        let (Some(kept), Some(pair)) = (digests.get_mut(place), pairs.get(place)) else { continue };
+        let reading = structure.reading(side, pair, false);
+        let mut rows = reading.open(transaction).await?;
+        let mut buffer = Vec::new();
+        while let Some(row) = rows.next().await? {
+            kept.add(&reading, &row, &mut buffer);
+            if kept.rows % STRIDE == 0 {
+                advance(pair, STRIDE);
+            }
+        }
+        advance(pair, kept.rows % STRIDE);
+    }
+    Ok(digests)
+}
+
+/// Whether the text that PostgreSQL writes for a row says the same on both sides. Between two of its servers it does, in the
+/// session that is set for it; SQLite's JSON is equal by value only.
+fn is_written_alike(structure: &Structure, pair: &Pair) -> bool {
+    !structure.is_across_engines()
+        || !pair.columns.iter().any(|column| column.source == Kind::Json || column.target == Kind::Json)
+}
+
+/// The server's own digest, which [`Digest`] computes here. The text of a row is made once for both hashes.
+fn query(place: usize, reading: &Reading) -> String {
+    let columns = reading.columns.iter().map(|(name, kind)| match kind {
+        Kind::Bytes => format!("pg_catalog.sha256({})", quote::identifier(name)),
+        _ => quote::identifier(name),
+    });
+    let sums: String = SEEDS
+        .iter()
+        .enumerate()
+        .map(|(number, seed)| {
+            format!(
+                ", coalesce(pg_catalog.sum(pg_catalog.hashtextextended(t COLLATE pg_catalog.\"C\", {seed})), 0)::text AS sum{number}"
+            )
+        })
+        .collect();
+    format!(
+        "SELECT {place} AS place, pg_catalog.count(*) AS rows{sums} \
+         FROM (SELECT ROW({})::text AS t FROM {} WHERE {} OFFSET 0) AS r",
+        columns.collect::<Vec<_>>().join(", "),
+        reading.from,
+        reading.filter
+    )
+}
+
+fn digest(row: &QueryResult) -> Result<Digest, sea_orm::DbErr> {
+    let rows: i64 = row.try_get("", "rows")?;
+    let sum = |name: &str| -> Result<u64, sea_orm::DbErr> {
+        let text: String = row.try_get("", name)?;
+        let sum: i128 = text.parse().map_err(|_| sea_orm::DbErr::Type(format!("{name} is no number")))?;
+        // The server adds up as far as it takes; here it wraps around.
+        Ok(sum as u64)
+    };
+    Ok(Digest { rows: rows.unsigned_abs(), sums: [sum("sum0")?, sum("sum1")?] })
+}
+
+/// How many rows of each table the tenant has in the source: as the plan counted them, or counted now.
+pub(super) async fn rows(structure: &Structure, pairs: &[&Pair], from: &mut Transaction) -> Result<Vec<u64>, Error> {
+    const DOING: &str = "counting rows";
+    if let Some(known) = pairs.iter().map(|pair| pair.rows).collect() {
+        return Ok(known);
+    }
+    let mut counted = vec![0; pairs.len()];
+    for (chunk, pairs) in pairs.chunks(AT_ONCE).enumerate() {
+        let filter = structure.source.filter();
+        let queries = pairs.iter().enumerate().map(|(place, pair)| {
+            let place = chunk * AT_ONCE + place;
+            format!("SELECT {place} AS place, count(*) AS rows FROM {} WHERE {filter}", pair.source.from)
+        });
+        let sql = queries.collect::<Vec<_>>().join(" UNION ALL ");
+        let found = from.query_all(Statement::from_string(backend(from.engine()), sql)).await;
+        for row in found.map_err(Error::database(DOING))? {
+            let place: i32 = row.try_get("", "place").map_err(Error::answer(DOING))?;
+            let rows: i64 = row.try_get("", "rows").map_err(Error::answer(DOING))?;
+            if let Some(counted) = usize::try_from(place).ok().and_then(|place| counted.get_mut(place)) {
+                *counted = rows.unsigned_abs();
+            }
+        }
+    }
+    Ok(counted)
+}
+
+/// A column that was added since the catalogs were read would be compared by nobody.
+pub(super) async fn check_columns(
+    structure: &Structure,
+    side: Side,
+    transaction: &mut Transaction,
+) -> Result<(), Error> {
+    const DOING: &str = "looking whether the tables are the same";
+    let tables = structure.pairs.iter().map(|pair| if side == Side::Source { &pair.source } else { &pair.target });
+    let expected: usize = tables.clone().map(|table| table.columns.len()).sum();
+    let engine = transaction.engine();
+    let literals = tables.map(|table| match engine {
+        Engine::Postgres => quote::postgres_literal(&table.into),
+        Engine::Sqlite => quote::sqlite_literal(&table.name),
+    });
+    let literals: Vec<String> = literals.collect();
+    if literals.is_empty() {
+        return Ok(());
+    }
+    let sql = match engine {
+        Engine::Postgres => format!(
+            "SELECT pg_catalog.count(*) AS columns FROM pg_catalog.pg_attribute AS a WHERE a.attnum > 0 AND NOT a.attisdropped \
+             AND a.attrelid = ANY (ARRAY[{}]::pg_catalog.regclass[])",
+            literals.join(", ")
+        ),
+        Engine::Sqlite => format!(
+            "SELECT count(*) AS columns FROM json_each(json_array({})) AS t, pragma_table_xinfo(t.value) AS c WHERE c.hidden <> 1",
+            literals.join(", ")
+        ),
+    };
+    let row =
+        transaction.query_one(Statement::from_string(backend(engine), sql)).await.map_err(Error::database(DOING))?;
+    let found = row.map(|row| row.try_get::<i64>("", "columns")).transpose().map_err(Error::answer(DOING))?;
+    if usize::try_from(found.unwrap_or(0)) == Ok(expected) {
+        return Ok(());
+    }
+    Err(Error::Request {
+        problem: format!("a table at the {side} has other columns since the plan was made; plan again"),
+    })
+}

@@ -1,0 +1,82 @@
+//! Before the source's rows are deleted: what the target no longer has must have been written away there.
+
+use tenantry_connection::{Engine, Mode, Session};
+use tenantry_transfer::{
+    Endpoint, Options,
+    verify::{Found, Unexplained, unexplained},
+};
+use uuid::Uuid;
+
+use super::ends::{CLEAR, Ends, MOVED, TENANT, execute};
+
+fn literal(end: &Endpoint, id: Uuid) -> String {
+    match end.pool.engine() {
+        Engine::Postgres => format!("'{id}'::uuid"),
+        Engine::Sqlite => format!("x'{}'", id.simple()),
+    }
+}
+
+/// As somebody who is taken for a transfer, whose writes leave no entry.
+async fn execute_unlogged(end: &Endpoint, sql: &str) {
+    let session = Session { tenant: Some(end.tenant.to_string().into()), transfer: true, ..Session::default() };
+    let mut transaction = end.pool.begin(&session, Mode::Write).await.unwrap();
+    transaction.execute_raw_sql(sql).await.unwrap();
+    transaction.commit().await.unwrap();
+}
+
+async fn found(ends: &Ends) -> Vec<(String, u64, u64)> {
+    let prepared = ends.prepare().await;
+    let found = unexplained(&ends.source, &ends.target, &prepared, &Options::default()).await.unwrap();
+    found.into_iter().map(|Unexplained { table, missing, different, .. }| (table, missing, different)).collect()
+}
+
+/// A purge that believed the placement alone would delete the last copy of what was lost on the way or damaged since.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_written_since_is_explained_and_what_was_lost_is_not() {
+    const ROWS: u128 = 1200;
+    for engines in [
+        (Engine::Postgres, Engine::Postgres),
+        (Engine::Sqlite, Engine::Sqlite),
+        (Engine::Postgres, Engine::Sqlite),
+        (Engine::Sqlite, Engine::Postgres),
+    ] {
+        let ends = Ends::migrated(engines).await;
+        let account = |end: &Endpoint, n: u128| literal(end, Uuid::from_u128(n));
+        let rows: Vec<String> = (1..=ROWS)
+            .map(|n| format!("({}, {}, 'account {n}')", literal(&ends.source, TENANT), account(&ends.source, n)))
+            .collect();
+        execute(&ends.source, &format!("INSERT INTO accounts (tenant_id, id, name) VALUES {}", rows.join(", "))).await;
+        // An entry that came along with the tenant explains nothing.
+        let rename = format!("UPDATE accounts SET name = 'renamed' WHERE id = {}", account(&ends.source, 7));
+        execute(&ends.source, &rename).await;
+        ends.copy(CLEAR).await.unwrap();
+        ends.assert_agree(&ends.verify().await);
+        assert_eq!(found(&ends).await, []);
+
+        // What an application does: more changes than are asked about at once, a deletion, and a row set to what it was.
+        let tenant = literal(&ends.target, MOVED);
+        let target = |n: u128| account(&ends.target, n);
+        let all = "UPDATE accounts SET notes = 'changed' WHERE name LIKE 'account 1%'";
+        execute(&ends.target, all).await;
+        execute(&ends.target, &format!("DELETE FROM accounts WHERE id = {}", target(10))).await;
+        execute(&ends.target, &format!("UPDATE accounts SET name = name WHERE id = {}", target(20))).await;
+        execute(&ends.target, &format!("INSERT INTO accounts (tenant_id, name) VALUES ({tenant}, 'new')")).await;
+        assert_eq!(found(&ends).await, [], "{engines:?}");
+
+        // What nobody has written.
+        for n in [7, 8] {
+            execute_unlogged(&ends.target, &format!("UPDATE accounts SET notes = 'damaged' WHERE id = {}", target(n)))
+                .await;
+        }
+        execute_unlogged(&ends.target, &format!("DELETE FROM accounts WHERE id = {}", target(9))).await;
+        execute_unlogged(&ends.target, "DELETE FROM write_log WHERE operation = 'insert' AND row_id LIKE '%0021'")
+            .await;
+        let expected = [("accounts".to_owned(), 1, 2), ("write_log".to_owned(), 1, 0)];
+        assert_eq!(found(&ends).await, expected, "{engines:?}");
+        let prepared = ends.prepare().await;
+        let named = unexplained(&ends.source, &ends.target, &prepared, &Options::default()).await.unwrap();
+        let keys: Vec<_> =
+            named[0].samples.iter().map(|sample| (sample.key.clone(), sample.found == Found::Missing)).collect();
+        assert_eq!(keys, [7_u128, 8, 9].map(|n| (Uuid::from_u128(n).to_string(), n == 9)));
+    }
+}
