@@ -1,6 +1,7 @@
 //! From a tenant's id to its rows: what is closed, what is cached and for how long, what becomes of writes to a tenant that is
 //! moved, what the connection test and the routing probe see, and that a tenant is created whole or not at all.
 
+mod announced;
 mod caches;
 mod closed;
 mod connection_test;

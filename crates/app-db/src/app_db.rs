@@ -1,7 +1,7 @@
 //! The handle, and the guarded transaction that every statement of this crate runs in.
 
 use sea_orm::{DbBackend, FromQueryResult, QueryResult, Statement, StatementBuilder};
-use tenantry_connection::{Actor, DataSourceUrl, Engine, Mode, Pool, Session, Transaction};
+use tenantry_connection::{Actor, DataSourceUrl, Engine, Mode, Pool, Session, Transaction, Watcher};
 use tenantry_realm::AppEntity;
 
 use crate::{AppSelect, Error, guard::Guard};
@@ -52,6 +52,10 @@ impl AppDb {
     /// Begins a transaction that writes on behalf of the actor.
     pub(crate) async fn write(&self, actor: &Actor, attempt: &'static str) -> Result<Guarded<'_>, Error> {
         self.begin(actor, Mode::Write, attempt).await
+    }
+
+    pub(crate) async fn watcher(&self, channel: &str) -> Result<Watcher, tenantry_connection::Error> {
+        self.pool.watcher(channel).await
     }
 
     async fn begin(&self, actor: &Actor, mode: Mode, attempt: &'static str) -> Result<Guarded<'_>, Error> {
@@ -114,6 +118,12 @@ impl Guarded<'_> {
         builder: &S,
     ) -> Result<Option<QueryResult>, Error> {
         let statement = self.build(table, builder)?;
+        let attempt = self.attempt;
+        self.transaction.query_one(statement).await.map_err(|source| Error::Database { attempt, source })
+    }
+
+    /// Reads by this crate's own text: the version of placements, which is in no table of an entity.
+    pub(crate) async fn row_unguarded(&mut self, statement: Statement) -> Result<Option<QueryResult>, Error> {
         let attempt = self.attempt;
         self.transaction.query_one(statement).await.map_err(|source| Error::Database { attempt, source })
     }

@@ -46,6 +46,7 @@ pub use error::Error;
 pub use guard::Refusal;
 pub use pool_limits::{PoolLimits, PoolLimitsError};
 pub use select::AppSelect;
+pub use store::announcements::{ChangedPlacements, PlacementWatch};
 pub use store::audit::AuditEntry;
 pub use store::data_sources::NewDataSource;
 pub use store::placement::{NewPlacement, PlacementRecord};

@@ -4,6 +4,7 @@
 //! tenants are never deleted. What a trigger keeps (`placement_epoch`, `updated_at`, the audit of placements) is not
 //! repeated here.
 
+pub(crate) mod announcements;
 pub(crate) mod audit;
 pub(crate) mod data_sources;
 mod occupancy;

@@ -34,7 +34,7 @@ mod url;
 pub use bind::canonical_timestamp;
 pub use error::{ConnectFailure, Error};
 pub use lease::Lease;
-pub use pool::{ClosedCounts, Pool, PoolOptions, PoolStatus, PoolerMode};
+pub use pool::{ClosedCounts, Pool, PoolOptions, PoolStatus, PoolerMode, Watcher};
 pub use session::{Actor, Mode, SESSION_TABLE, Session};
 pub use transaction::Transaction;
 pub use url::{DataSourceUrl, Engine, UrlError};

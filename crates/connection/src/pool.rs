@@ -22,6 +22,7 @@ mod source;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 mod stats;
+mod watcher;
 
 use std::{fmt, time::Duration};
 
@@ -29,14 +30,18 @@ use sea_orm::{DatabaseConnection, QueryResult, Statement};
 use tenantry_credential::Login;
 
 #[cfg(not(feature = "postgres"))]
-pub(crate) use self::absent::postgres::{self, PostgresLease, PostgresPool};
+pub(crate) use self::absent::postgres::{self, PostgresLease, PostgresPool, PostgresWatcher};
 #[cfg(not(feature = "sqlite"))]
-pub(crate) use self::absent::sqlite::{SqliteLease, SqlitePool};
+pub(crate) use self::absent::sqlite::{SqliteLease, SqlitePool, SqliteWatcher};
 #[cfg(feature = "sqlite")]
-pub(crate) use self::sqlite::{SqliteLease, SqlitePool};
+pub(crate) use self::sqlite::{SqliteLease, SqlitePool, SqliteWatcher};
 pub use self::stats::{ClosedCounts, PoolStatus};
+pub use self::watcher::Watcher;
 #[cfg(feature = "postgres")]
-pub(crate) use self::{leased::PostgresLease, postgres::PostgresPool};
+pub(crate) use self::{
+    leased::PostgresLease,
+    postgres::{PostgresPool, PostgresWatcher},
+};
 use crate::{DataSourceUrl, Engine, Error, Lease, Mode, Session, Transaction, lease::Leased};
 
 /// What stands between this process and a PostgreSQL server.

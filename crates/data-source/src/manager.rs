@@ -10,6 +10,7 @@
 //! never cached. Nothing is connected before the first statement.
 
 mod relocation;
+mod watch;
 
 use std::{
     sync::{
@@ -25,8 +26,10 @@ use serde_json::json;
 use tenantry_app_db::{AppDb, AuditEntry, entities::tenants::TenantStatus};
 use tenantry_connection::{Actor, DataSourceUrl, Engine, Pool, PoolOptions, Session};
 use tenantry_credential::{CredentialColumn, Keyring, Login, OpenError};
+use tokio::sync::OnceCell;
 use uuid::Uuid;
 
+use self::watch::Watch;
 use crate::{
     TenantColumn,
     admission::AdmissionRules,
@@ -39,8 +42,12 @@ use crate::{
 /// How the manager caches and connects.
 #[derive(Debug, Clone)]
 pub struct ManagerOptions {
-    /// How long a placement is believed. Also the longest time that another process's change goes unnoticed.
+    /// How long a placement is believed. Also the longest time that another process's change goes unnoticed where the
+    /// application database cannot tell it.
     pub placement_ttl: Duration,
+    /// How often the application database is asked for changed placements where it cannot notify: an SQLite file, and
+    /// PostgreSQL behind a pooler in transaction mode.
+    pub placement_poll: Duration,
     /// How long a single write that a fence refuses waits for its tenant to be moved, or the fence to be lowered; then it gets
     /// the retryable error. Zero: it waits for nothing, and is run again only where the tenant has moved already. Who waits
     /// holds no connection.
@@ -62,6 +69,7 @@ impl Default for ManagerOptions {
     fn default() -> Self {
         Self {
             placement_ttl: Duration::from_secs(300),
+            placement_poll: Duration::from_secs(2),
             fenced_write_patience: Duration::from_secs(1),
             pool_idle: Duration::from_secs(3600),
             pool: PoolOptions::default(),
@@ -88,6 +96,8 @@ pub(crate) struct Shared {
     keyring: Option<Arc<Keyring>>,
     options: ManagerOptions,
     routes: Cache<Uuid, Arc<Cached>>,
+    /// What notices changes that other processes make; from the first look-up on.
+    watch: OnceCell<Watch>,
     /// What was looked up for writes that a fence refused, whatever `routes` believes.
     relocations: Cache<Uuid, relocation::Relocation>,
     /// The handles of what is in `routes`, for reading.
@@ -244,6 +254,7 @@ impl DataSourceManager {
                 keyring,
                 options,
                 routes,
+                watch: OnceCell::new(),
                 relocations: relocation::cache(),
                 recent,
                 pools,
@@ -377,14 +388,22 @@ impl DataSourceManager {
 
     /// Forgets every placement and every pool. Transactions under way go on to their end.
     pub fn clear_all(&self) {
+        self.clear_placements();
+        self.shared.pools.clear();
+    }
+
+    /// Forgets every placement. Pools stay.
+    fn clear_placements(&self) {
         self.shared.all_cleared.fetch_max(self.shared.next_clear(), Ordering::SeqCst);
         self.shared.recent.clear();
         self.shared.routes.invalidate_all();
-        self.shared.pools.clear();
     }
 
     /// Closes every pool, waiting for the transactions under way.
     pub async fn close(&self) {
+        if let Some(watch) = self.shared.watch.get() {
+            watch.end().await;
+        }
         self.shared.recent.clear();
         self.shared.routes.invalidate_all();
         self.shared.pools.close().await;
@@ -457,6 +476,9 @@ impl Shared {
     /// Asks the application database.
     async fn read(&self, tenant: Uuid) -> Result<Cached, RouteError> {
         self.misses.fetch_add(1, Ordering::Relaxed);
+        let watching =
+            self.watch.get_or_try_init(|| Watch::begin(&self.this, &self.app_db, self.options.placement_poll));
+        watching.await.map_err(|source| RouteError::Lookup { tenant, source: Arc::new(source) })?;
         let read_at = self.clears.load(Ordering::SeqCst);
         let route = Route::load(&self.app_db, tenant, self.options.tenant_column.key_type).await?;
         let restricted = self.restricted(&route);

@@ -89,6 +89,7 @@ impl TenantryBuilder {
             settings.keyring.clone(),
             ManagerOptions {
                 placement_ttl: settings.placement_cache,
+                placement_poll: settings.placement_poll,
                 fenced_write_patience: settings.fenced_write_patience,
                 pool_idle: settings.pool_cache,
                 pool: options,

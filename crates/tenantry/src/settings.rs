@@ -34,7 +34,7 @@ use self::{
         ACQUIRE_TIMEOUT, APPLICATION_DATABASE_URL, DEFAULT_TENANT_DATA_ANON_KEY, DEFAULT_TENANT_DATA_REGION,
         DEFAULT_TENANT_DATA_SERVICE_KEY, DEFAULT_TENANT_DATA_URL, ENCRYPTION_KEY, ENCRYPTION_KEY_ACTIVE,
         ENCRYPTION_KEYS, FALLBACK_TO_APPLICATION_DATABASE, FENCED_WRITE_PATIENCE, IDLE_TIMEOUT, ISOLATION_EXCEPTIONS,
-        MAX_CONNECTIONS, PLACEMENT_CACHE, POOL_CACHE, SETTINGS, Setting, TENANT_COLUMN, TENANT_TYPE,
+        MAX_CONNECTIONS, PLACEMENT_CACHE, PLACEMENT_POLL, POOL_CACHE, SETTINGS, Setting, TENANT_COLUMN, TENANT_TYPE,
     },
 };
 
@@ -54,6 +54,8 @@ pub struct Settings {
     pub fallback_to_application_database: bool,
     /// How long a placement that was read is trusted.
     pub placement_cache: Duration,
+    /// How often changed placements are asked for where there is no notification of them.
+    pub placement_poll: Duration,
     /// How long a single write waits while its tenant is being moved.
     pub fenced_write_patience: Duration,
     /// How long an unused pool is kept.
@@ -148,6 +150,7 @@ impl Settings {
             keyring: None,
             fallback_to_application_database: false,
             placement_cache: Duration::from_secs(5 * 60),
+            placement_poll: Duration::from_secs(2),
             fenced_write_patience: Duration::from_secs(1),
             pool_cache: Duration::from_secs(60 * 60),
             max_connections: 10,
@@ -383,6 +386,7 @@ fn read_keyring(reader: &mut Reader, needed: bool) -> Option<Arc<Keyring>> {
 fn read_limits(reader: &mut Reader) -> impl FnOnce(Settings) -> Settings + use<> {
     let fallback_to_application_database = reader.flag(&FALLBACK_TO_APPLICATION_DATABASE);
     let placement_cache = reader.duration(&PLACEMENT_CACHE);
+    let placement_poll = reader.duration(&PLACEMENT_POLL);
     let fenced_write_patience = reader.patience(&FENCED_WRITE_PATIENCE);
     let pool_cache = reader.duration(&POOL_CACHE);
     let max_connections = reader.count(&MAX_CONNECTIONS);
@@ -400,6 +404,7 @@ fn read_limits(reader: &mut Reader) -> impl FnOnce(Settings) -> Settings + use<>
         fallback_to_application_database: fallback_to_application_database
             .unwrap_or(defaults.fallback_to_application_database),
         placement_cache: placement_cache.unwrap_or(defaults.placement_cache),
+        placement_poll: placement_poll.unwrap_or(defaults.placement_poll),
         fenced_write_patience: fenced_write_patience.unwrap_or(defaults.fenced_write_patience),
         pool_cache: pool_cache.unwrap_or(defaults.pool_cache),
         max_connections: max_connections.unwrap_or(defaults.max_connections),

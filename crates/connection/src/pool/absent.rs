@@ -10,7 +10,7 @@ use crate::{DataSourceUrl, Error, Mode, Session};
 
 /// The pool and the lease of an engine.
 macro_rules! absent {
-    ($pool:ident, $lease:ident, begins: $begun:ty) => {
+    ($pool:ident, $lease:ident, $watcher:ident, begins: $begun:ty) => {
         #[derive(Clone)]
         pub(crate) enum $pool {}
 
@@ -43,12 +43,36 @@ macro_rules! absent {
                 match *self {}
             }
 
+            pub(crate) async fn watcher(&self, _: &str) -> Result<$watcher, Error> {
+                match *self {}
+            }
+
             pub(crate) fn status(&self) -> PoolStatus {
                 match *self {}
             }
 
             pub(crate) async fn close(&self) {
                 match *self {}
+            }
+        }
+
+        pub(crate) enum $watcher {}
+
+        impl $watcher {
+            pub(crate) fn listens(&self) -> bool {
+                match *self {}
+            }
+
+            pub(crate) async fn heard(&mut self, _: &DataSourceUrl) -> Result<(), Error> {
+                match *self {}
+            }
+
+            pub(crate) async fn query_all(&mut self, _: &str, _: &DataSourceUrl) -> Result<Vec<QueryResult>, Error> {
+                match *self {}
+            }
+
+            pub(crate) async fn close(self) {
+                match self {}
             }
         }
 
@@ -85,7 +109,7 @@ macro_rules! absent {
 pub(crate) mod sqlite {
     use super::*;
 
-    absent!(SqlitePool, SqliteLease, begins: bool);
+    absent!(SqlitePool, SqliteLease, SqliteWatcher, begins: bool);
 
     impl SqliteLease {
         pub(crate) fn close_on_drop(&mut self) {
@@ -100,7 +124,7 @@ pub(crate) mod postgres {
 
     use super::*;
 
-    absent!(PostgresPool, PostgresLease, begins: ());
+    absent!(PostgresPool, PostgresLease, PostgresWatcher, begins: ());
 
     impl PostgresPool {
         pub(crate) async fn keeps_session(&self) -> Result<bool, Error> {

@@ -1,5 +1,7 @@
 //! PostgreSQL: a pool of one login over its source, and what is done on a leased connection.
 
+mod watcher;
+
 use std::sync::Arc;
 
 use async_stream::try_stream;
@@ -14,6 +16,7 @@ use sqlx::{
 };
 use tenantry_credential::Login;
 
+pub(crate) use self::watcher::PostgresWatcher;
 use super::{
     PoolOptions, PoolStatus, PoolerMode,
     leased::PostgresLease,

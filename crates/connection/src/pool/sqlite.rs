@@ -1,6 +1,8 @@
 //! SQLite: the driver's own pool, since a file has no sessions, no logins and no tenants to tell apart, and what is done on a
 //! leased connection.
 
+mod watcher;
+
 use std::{sync::Arc, time::Instant};
 
 use async_stream::try_stream;
@@ -16,6 +18,7 @@ use sqlx::{
 use tenantry_credential::Login;
 use tokio::runtime::Handle;
 
+pub(crate) use self::watcher::SqliteWatcher;
 use super::{PoolOptions, PoolStatus, one_session};
 use crate::{ConnectFailure, DataSourceUrl, Error, Mode, Session};
 

@@ -172,8 +172,16 @@ pub const PLACEMENT_CACHE: Setting = setting(
     "TENANTRY_PLACEMENT_CACHE",
     Kind::Duration,
     Some("5m"),
-    "How long a process trusts what it has read about where a tenant is. A change made through Tenantry is seen at once \
-     in the same process.",
+    "How long a process trusts what it has read about where a tenant is. The application database announces every change, so \
+     that this is a bound for the time when it cannot be reached.",
+);
+/// `TENANTRY_PLACEMENT_POLL`
+pub const PLACEMENT_POLL: Setting = setting(
+    "TENANTRY_PLACEMENT_POLL",
+    Kind::Duration,
+    Some("2s"),
+    "How often a process asks the application database which tenants were moved, where it cannot be notified of that: an \
+     SQLite file, and PostgreSQL behind a pooler in transaction mode.",
 );
 /// `TENANTRY_FENCED_WRITE_PATIENCE`
 pub const FENCED_WRITE_PATIENCE: Setting = setting(
@@ -227,7 +235,7 @@ pub const ISOLATION_EXCEPTIONS: Setting = setting(
      refused for it.",
 );
 /// Every setting, in the order the reference lists them.
-pub const SETTINGS: [&Setting; 19] = [
+pub const SETTINGS: [&Setting; 20] = [
     &APPLICATION_DATABASE_URL,
     &DEFAULT_TENANT_DATA_URL,
     &DEFAULT_TENANT_DATA_ANON_KEY,
@@ -238,6 +246,7 @@ pub const SETTINGS: [&Setting; 19] = [
     &ENCRYPTION_KEY_ACTIVE,
     &FALLBACK_TO_APPLICATION_DATABASE,
     &PLACEMENT_CACHE,
+    &PLACEMENT_POLL,
     &FENCED_WRITE_PATIENCE,
     &POOL_CACHE,
     &MAX_CONNECTIONS,

@@ -38,7 +38,7 @@ fn the_smallest_settings_are_one_line_and_the_rest_is_what_the_reference_says() 
         .map(|setting| (setting.variable, setting.default.unwrap()))
         .chain([SQLITE])
         .collect();
-    assert_eq!(explicit.len(), 10);
+    assert_eq!(explicit.len(), 11);
     assert_eq!(format!("{:?}", read(&explicit).unwrap()), format!("{settings:?}"));
 }
 
