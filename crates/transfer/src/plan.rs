@@ -12,6 +12,7 @@ mod outside;
 mod reference;
 mod refusal;
 mod structure;
+mod taken;
 
 use serde::{Deserialize, Serialize};
 use tenantry_connection::{Engine, Transaction};

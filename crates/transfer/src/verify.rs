@@ -215,6 +215,7 @@ fn prevents_comparison(refusal: &Refusal) -> bool {
         | Refusal::Null { .. }
         | Refusal::Value { .. }
         | Refusal::Duplicate { .. }
+        | Refusal::Taken { .. }
         | Refusal::ForeignTenant { .. }
         | Refusal::Dangling { .. }
         | Refusal::Placement { .. }

@@ -50,6 +50,9 @@ pub(super) async fn inspect(
             inspection.nulls(from).await?;
             inspection.duplicates(from).await?;
             inspection.references(from, to).await?;
+            if readable(Side::Target) {
+                inspection.taken(from, to).await?;
+            }
             inspection.constraints(from, (own, other), notes).await?;
             if structure.is_across_engines() {
                 bytes = inspection.values(from, progress).await?;

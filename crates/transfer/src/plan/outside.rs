@@ -141,7 +141,7 @@ impl Inspection<'_> {
 }
 
 /// A canonical text as a literal that equals what the column stores.
-fn literal(engine: Engine, kind: Kind, value: &str) -> String {
+pub(super) fn literal(engine: Engine, kind: Kind, value: &str) -> String {
     match (engine, kind) {
         (Engine::Postgres, Kind::Bytes) => quote::postgres_literal(&format!("\\x{value}")),
         (Engine::Postgres, _) => quote::postgres_literal(value),

@@ -219,6 +219,17 @@ pub enum Refusal {
         /// How many groups of rows are alike.
         groups: u64,
     },
+    /// Rows have values that must be unique in the target across all tenants, and another tenant's row has them there.
+    Taken {
+        /// The table.
+        table: String,
+        /// The constraint's name in the target.
+        constraint: String,
+        /// How many rows.
+        rows: u64,
+        /// Some of their keys.
+        keys: Vec<String>,
+    },
     /// Rows refer to rows of another tenant.
     ForeignTenant {
         /// The table.
@@ -417,6 +428,12 @@ impl fmt::Display for Refusal {
                 f,
                 "{groups} group(s) of rows of {table} are alike in {}, which {constraint} of the target wants to be unique",
                 columns.join(", ")
+            ),
+            Self::Taken { table, constraint, rows, keys } => write!(
+                f,
+                "{rows} row(s) of {table} have what a row of another tenant has in {constraint} of the target, which lacks the \
+                 tenant column: {}",
+                Samples(keys, *rows)
             ),
             Self::ForeignTenant { table, parent, rows, samples } => write!(
                 f,

@@ -130,3 +130,47 @@ async fn numbers_are_compared_in_the_order_of_numbers() {
         assert_eq!(items.samples.iter().map(|sample| sample.key.as_str()).collect::<Vec<_>>(), ["9"]);
     }
 }
+
+/// A target that several tenants share, with keys that do not know it: the copy failed late, or took a neighbour's row for its
+/// own and left the tenant's out.
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_that_a_neighbour_has_in_the_target_are_named() {
+    let source = Db::new(Engine::Postgres).await;
+    let [id, other] = [Uuid::new_v4(), Uuid::new_v4()];
+    let table = "CREATE TABLE items (tenant_id uuid NOT NULL, no bigint PRIMARY KEY, code uuid, mail text, UNIQUE (code, mail))";
+    source.execute(table).await;
+    source
+        .execute(&format!(
+            "INSERT INTO items VALUES ('{id}', 1, '{id}', 'a'), ('{id}', 2, '{id}', 'it''s'), ('{id}', 3, NULL, 'a')"
+        ))
+        .await;
+    for engine in [Engine::Postgres, Engine::Sqlite] {
+        let target = Db::new(engine).await;
+        let uuid = |id: Uuid| match engine {
+            Engine::Postgres => format!("'{id}'"),
+            Engine::Sqlite => format!("x'{}'", id.simple()),
+        };
+        let of_engine = if engine == Engine::Postgres { table.to_owned() } else { table.replace("uuid", "uuid_text") };
+        target.execute(&of_engine).await;
+        let (from, to) = (source.end(id), target.end(id));
+        assert_eq!(refused(&from, &to).await, []);
+        let (theirs, mine) = (uuid(other), uuid(id));
+        target
+            .execute(&format!(
+                "INSERT INTO items VALUES ({theirs}, 1, NULL, 'theirs'), ({theirs}, 7, {mine}, 'it''s'), ({theirs}, 8, NULL, 'a')"
+            ))
+            .await;
+        let found = refused(&from, &to).await;
+        let keys: Vec<(u64, Vec<String>)> = found
+            .iter()
+            .map(|refusal| match refusal {
+                Refusal::Taken { table, rows, keys, .. } if table == "items" => (*rows, keys.clone()),
+                other => panic!("{other}"),
+            })
+            .collect();
+        assert_eq!(keys, [(1, vec!["1".to_owned()]), (1, vec!["2".to_owned()])]);
+        assert!(!format!("{found:?}").contains("theirs"));
+        let moved = moved(&from, &to, &Options::default(), Copying::default()).await;
+        assert!(matches!(moved, Err(tenantry_transfer::Error::Refused(_))), "{moved:?}");
+    }
+}
