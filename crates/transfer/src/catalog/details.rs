@@ -34,8 +34,9 @@ FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamesp
 CROSS JOIN LATERAL (
   SELECT coalesce(sum(pg_catalog.pg_table_size(p.oid)), 0) AS bytes,
          CASE WHEN bool_and(p.reltuples >= 0) THEN sum(p.reltuples) ELSE -1 END AS rows
-  FROM pg_catalog.pg_class p WHERE p.oid = c.oid AND c.relkind = 'r'
-     OR c.relkind = 'p' AND p.relkind = 'r' AND p.oid IN (SELECT t.relid FROM pg_catalog.pg_partition_tree(c.oid) t)) AS s
+  FROM (SELECT c.oid AS id WHERE c.relkind = 'r'
+        UNION ALL SELECT t.relid FROM pg_catalog.pg_partition_tree(c.oid) t WHERE c.relkind = 'p') AS m
+  JOIN pg_catalog.pg_class p ON p.oid = m.id AND p.relkind = 'r') AS s
 WHERE n.nspname = pg_catalog.current_schema() AND c.relkind IN ('r', 'p') AND NOT c.relispartition";
 
 const SERVER: &str = "

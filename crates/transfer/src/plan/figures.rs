@@ -99,3 +99,27 @@ fn free(file: &std::path::Path) -> Option<u64> {
 fn free(_: &std::path::Path) -> Option<u64> {
     None
 }
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
+
+    use tenantry_connection::{Pool, PoolOptions};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_file_that_would_not_fit_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let url = format!("sqlite:{}/tenant.db", directory.path().display()).parse().unwrap();
+        let target = Endpoint::new(Pool::new(&url, None, &PoolOptions::default()).unwrap(), uuid::Uuid::nil());
+        let of = |bytes| {
+            let (mut refusals, mut notes) = (Vec::new(), Vec::new());
+            space(&target, &Estimate { bytes, rate: RATE, milliseconds: 0 }, &mut refusals, &mut notes);
+            assert_eq!(notes, []);
+            refusals
+        };
+        assert_eq!(of(0), []);
+        assert!(matches!(of(u64::MAX / 4)[..], [Refusal::Space { needed, free }] if needed > free));
+    }
+}

@@ -75,6 +75,35 @@ async fn a_constraint_that_could_not_be_tried_leaves_nothing_behind() {
     }
 }
 
+/// A condition may fail where it is tried: that is no answer, and the rest of the plan is made all the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_constraint_that_fails_while_it_is_tried_counts_as_not_tried() {
+    let (source, target) = two().await;
+    let columns = "tenant_id uuid NOT NULL, id int NOT NULL, PRIMARY KEY (tenant_id, id)";
+    source.execute(&format!("CREATE TABLE items ({columns}); CREATE TABLE others ({columns})")).await;
+    target
+        .execute(&format!(
+            "CREATE TABLE items ({columns}, CONSTRAINT divides CHECK (10 / (id - 1) < 100), CONSTRAINT small CHECK (id < 5)); \
+             CREATE TABLE others ({columns}, CONSTRAINT small CHECK (id < 5))"
+        ))
+        .await;
+    let id = Uuid::new_v4();
+    for table in ["items", "others"] {
+        source.execute(&format!("INSERT INTO {table} VALUES ('{id}', 1), ('{id}', 5)")).await;
+    }
+    let (from, to) = (source.end(id), target.end(id));
+    let plan = planned(&from, &to).await;
+    let broken = |table: &str| Refusal::Check {
+        table: table.to_owned(),
+        constraint: "small".to_owned(),
+        rows: 1,
+        keys: vec!["5".to_owned()],
+    };
+    assert_eq!(plan.refusals, [broken("items"), broken("others")]);
+    let untried = Note::NotChecked { table: "items".to_owned(), constraints: vec!["divides".to_owned()] };
+    assert!(plan.notes.contains(&untried), "{:?}", plan.notes);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_row_without_a_partition_is_named_before_the_first_byte() {
     let (source, target) = two().await;
