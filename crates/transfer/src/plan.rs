@@ -193,10 +193,13 @@ pub async fn prepare(
     options: &Options,
     progress: &dyn Progress,
 ) -> Result<Prepared, Error> {
-    let (mut from, mut to) = (source.snapshot().await?, target.snapshot().await?);
-    let catalogs =
-        (catalog::read(&mut from, &source.tenant_column).await?, catalog::read(&mut to, &target.tenant_column).await?);
-    let details = (catalog::details(&mut from).await?, catalog::details(&mut to).await?);
+    // Both servers at the same time: most of a small plan is waiting for answers.
+    let (mut from, mut to) = tokio::try_join!(source.snapshot(), target.snapshot())?;
+    let catalogs = tokio::try_join!(
+        catalog::read(&mut from, &source.tenant_column),
+        catalog::read(&mut to, &target.tenant_column)
+    )?;
+    let details = tokio::try_join!(catalog::details(&mut from), catalog::details(&mut to))?;
     let fingerprint = fingerprint::of((source, &catalogs.0, &details.0), (target, &catalogs.1, &details.1));
     let (mut structure, mut refusals) = Structure::match_up((source, catalogs.0), (target, catalogs.1));
     if is_same_database(source, target, &mut from, &mut to).await? {
@@ -222,9 +225,7 @@ pub async fn prepare(
     let tables = contents::inspect(&structure, &mut from, &mut to, details, options, progress, found).await?;
     let estimate = Estimate::of(&tables);
     figures::space(target, &estimate, &mut refusals, &mut notes);
-    for transaction in [from, to] {
-        transaction.rollback().await.map_err(Error::database("ending a snapshot"))?;
-    }
+    tokio::try_join!(from.rollback(), to.rollback()).map_err(Error::database("ending a snapshot"))?;
     let end = |endpoint: &Endpoint, schema: &str, version: &str| End {
         url: endpoint.pool.url().to_string(),
         schema: schema.to_owned(),
@@ -258,8 +259,8 @@ pub(crate) async fn read_structure(
     from: &mut Transaction,
     to: &mut Transaction,
 ) -> Result<(Structure, Vec<Refusal>), Error> {
-    let source_catalog = catalog::read(from, &source.tenant_column).await?;
-    let target_catalog = catalog::read(to, &target.tenant_column).await?;
+    let (source_catalog, target_catalog) =
+        tokio::try_join!(catalog::read(from, &source.tenant_column), catalog::read(to, &target.tenant_column))?;
     Ok(Structure::match_up((source, source_catalog), (target, target_catalog)))
 }
 

@@ -196,6 +196,34 @@ pub(crate) async fn count(transaction: &mut Transaction, from: &str, condition: 
     Ok(rows.unwrap_or(0).unsigned_abs())
 }
 
+/// How many rows of each table meet a condition, in as few statements as it takes; 0 of what is not to be asked.
+pub(crate) async fn counts(
+    transaction: &mut Transaction,
+    froms: &[Option<&str>],
+    condition: &str,
+) -> Result<Vec<u64>, Error> {
+    const AT_ONCE: usize = 100;
+    let doing = "counting rows";
+    let mut counted = vec![0; froms.len()];
+    let asked: Vec<(usize, &str)> =
+        froms.iter().enumerate().filter_map(|(place, from)| Some((place, (*from)?))).collect();
+    for asked in asked.chunks(AT_ONCE) {
+        let queries = asked
+            .iter()
+            .map(|(place, from)| format!("SELECT {place} AS place, count(*) AS rows FROM {from} WHERE {condition}"));
+        let sql = queries.collect::<Vec<_>>().join(" UNION ALL ");
+        let statement = Statement::from_string(backend(transaction.engine()), sql);
+        for row in transaction.query_all(statement).await.map_err(Error::database(doing))? {
+            let place: i32 = row.try_get("", "place").map_err(Error::answer(doing))?;
+            let rows: i64 = row.try_get("", "rows").map_err(Error::answer(doing))?;
+            if let Some(counted) = usize::try_from(place).ok().and_then(|place| counted.get_mut(place)) {
+                *counted = rows.unsigned_abs();
+            }
+        }
+    }
+    Ok(counted)
+}
+
 /// SeaORM's name of the engine.
 pub(crate) fn backend(engine: Engine) -> DbBackend {
     match engine {

@@ -88,14 +88,18 @@ impl Ends {
     }
 
     pub(super) async fn prepare(&self) -> Prepared {
-        let prepared = prepare(&self.source, &self.target, &Options::default(), &Unwatched).await.unwrap();
-        assert_eq!(prepared.plan().refusals, []);
-        prepared
+        prepare(&self.source, &self.target, &Options::default(), &Unwatched).await.unwrap()
     }
 
-    pub(super) async fn copy(&self, copying: Copying) -> Result<Vec<CopiedTable>, Error> {
+    /// Into a target that has none of the tenant's rows.
+    pub(super) async fn copy(&self) -> Vec<CopiedTable> {
         let prepared = self.prepare().await;
-        copy(&self.source, &self.target, &prepared, copying, &Options::default(), &Unwatched).await
+        assert_eq!(prepared.plan().refusals, []);
+        self.apply(&prepared, CLEAR).await.unwrap()
+    }
+
+    pub(super) async fn apply(&self, prepared: &Prepared, copying: Copying) -> Result<Vec<CopiedTable>, Error> {
+        copy(&self.source, &self.target, prepared, copying, &Options::default(), &Unwatched).await
     }
 
     pub(super) async fn verify(&self) -> Report {

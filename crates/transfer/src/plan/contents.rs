@@ -12,7 +12,7 @@ use crate::{
     catalog::{Details, ForeignKey, TableDetails},
     kind::Kind,
     quote,
-    rows::{Reading, comparable, count, print_key},
+    rows::{Reading, comparable, count, counts, print_key},
 };
 
 /// Looks at the tenant's rows of every table, and adds what is found to the refusals.
@@ -27,24 +27,24 @@ pub(super) async fn inspect(
 ) -> Result<Vec<PlannedTable>, Error> {
     let unknown = TableDetails::default();
     let mut tables = Vec::new();
-    for pair in &structure.pairs {
-        // A role that cannot read, or not everything, has been refused already; asking would end the snapshot.
-        let readable = |side: Side| {
-            let access = if side == Side::Source { pair.source.access } else { pair.target.access };
-            access.select && !access.filtered
-        };
-        let already_there = match readable(Side::Target) {
-            true => count(to, &pair.target.from, &structure.target.filter()).await?,
-            false => 0,
-        };
+    // A role that cannot read, or not everything, has been refused already; asking would end the snapshot.
+    let readable = |table: &crate::catalog::Table| table.access.select && !table.access.filtered;
+    let froms = |side: Side| -> Vec<Option<&str>> {
+        let ends = structure.pairs.iter().map(|pair| if side == Side::Source { &pair.source } else { &pair.target });
+        ends.map(|table| readable(table).then_some(table.from.as_str())).collect()
+    };
+    let (here, there) = (froms(Side::Source), froms(Side::Target));
+    let filters = (structure.source.filter(), structure.target.filter());
+    let (here, there) = tokio::try_join!(counts(from, &here, &filters.0), counts(to, &there, &filters.1))?;
+    for (pair, (here, already_there)) in structure.pairs.iter().zip(here.into_iter().zip(there)) {
         if already_there > 0 {
             refusals.push(Refusal::RowsInTarget { table: pair.name.clone(), rows: already_there });
         }
         let own = source.tables.get(&pair.name).unwrap_or(&unknown);
         let other = target.tables.get(&pair.name).unwrap_or(&unknown);
         let (mut rows, mut bytes) = (0, 0);
-        if readable(Side::Source) {
-            rows = count(from, &pair.source.from, &structure.source.filter()).await?;
+        if readable(&pair.source) {
+            rows = here;
             progress.table(&pair.name, rows);
             let mut inspection = Inspection { structure, pair, options, refusals };
             inspection.nulls(from).await?;

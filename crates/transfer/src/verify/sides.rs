@@ -9,7 +9,7 @@ use crate::{
     kind::Kind,
     plan::{Pair, Structure},
     quote,
-    rows::{Reading, backend},
+    rows::{Reading, backend, counts},
 };
 
 /// Tables that are asked about in one statement.
@@ -116,28 +116,11 @@ fn digest(row: &QueryResult) -> Result<Digest, sea_orm::DbErr> {
 
 /// How many rows of each table the tenant has in the source: as the plan counted them, or counted now.
 pub(super) async fn rows(structure: &Structure, pairs: &[&Pair], from: &mut Transaction) -> Result<Vec<u64>, Error> {
-    const DOING: &str = "counting rows";
     if let Some(known) = pairs.iter().map(|pair| pair.rows).collect() {
         return Ok(known);
     }
-    let mut counted = vec![0; pairs.len()];
-    for (chunk, pairs) in pairs.chunks(AT_ONCE).enumerate() {
-        let filter = structure.source.filter();
-        let queries = pairs.iter().enumerate().map(|(place, pair)| {
-            let place = chunk * AT_ONCE + place;
-            format!("SELECT {place} AS place, count(*) AS rows FROM {} WHERE {filter}", pair.source.from)
-        });
-        let sql = queries.collect::<Vec<_>>().join(" UNION ALL ");
-        let found = from.query_all(Statement::from_string(backend(from.engine()), sql)).await;
-        for row in found.map_err(Error::database(DOING))? {
-            let place: i32 = row.try_get("", "place").map_err(Error::answer(DOING))?;
-            let rows: i64 = row.try_get("", "rows").map_err(Error::answer(DOING))?;
-            if let Some(counted) = usize::try_from(place).ok().and_then(|place| counted.get_mut(place)) {
-                *counted = rows.unsigned_abs();
-            }
-        }
-    }
-    Ok(counted)
+    let froms: Vec<Option<&str>> = pairs.iter().map(|pair| Some(pair.source.from.as_str())).collect();
+    counts(from, &froms, &structure.source.filter()).await
 }
 
 /// A column that was added since the catalogs were read would be compared by nobody.
