@@ -50,7 +50,7 @@ pub(super) async fn inspect(
             inspection.nulls(from).await?;
             inspection.duplicates(from).await?;
             inspection.references(from, to).await?;
-            if readable(Side::Target) {
+            if readable(&pair.target) {
                 inspection.taken(from, to).await?;
             }
             inspection.constraints(from, (own, other), notes).await?;
