@@ -158,7 +158,12 @@ impl AppDb {
         if let Some(tenant) = tenant {
             select = select.filter(Column::TenantId.eq(tenant));
         }
-        select.order_by(Column::CreatedAt, Order::Desc).order_by(Column::Id, Order::Asc).limit(limit).all().await
+        select
+            .order_by(Column::CreatedAt, Order::Desc)
+            .order_by(Column::Id, Order::Asc)
+            .limit(limit.min(i64::MAX.unsigned_abs()))
+            .all()
+            .await
     }
 
     /// The transfer of the tenant that is under way, if one is.
