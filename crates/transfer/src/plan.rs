@@ -54,7 +54,7 @@ pub struct Plan {
     pub notes: Vec<Note>,
     /// Every reason not to copy. Empty means that the copy may begin.
     pub refusals: Vec<Refusal>,
-    /// SHA-256 over both ends, the tenant's ids and everything that the catalogs say of the tables: columns, types, keys,
+    /// SHA-256 over the tenant's ids at both ends and everything that the catalogs say of the tables: columns, types, keys,
     /// references, checks, partitions, the application's triggers. Another plan with the same one was made against the same.
     pub fingerprint: String,
 }
@@ -210,7 +210,10 @@ pub async fn prepare(
             None => {}
             // The tenant has been here and is not any more: its next transfer may take that fence.
             Some(Holder::Left(_)) if side == Side::Target => {}
-            Some(holder) => refusals.push(Refusal::Fenced { side, reason: holder.reason(endpoint) }),
+            Some(holder) => {
+                let other = if side == Side::Source { target } else { source };
+                refusals.push(Refusal::Fenced { side, reason: holder.reason(other) });
+            }
         }
     }
     let mut notes = structure.referred_to(options);

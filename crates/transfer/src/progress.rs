@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::Plan;
+
 /// The steps of a transfer, in their order. Between any two the process may die, and running it again continues.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -48,6 +50,9 @@ pub trait Progress: Send + Sync {
 
     /// A step begins.
     fn step(&self, _step: Step) {}
+
+    /// What is about to be copied. A run that goes on with a transfer knows it only where there is still something to copy.
+    fn planned(&self, _plan: &Plan) {}
 
     /// The current step begins a table of this many rows.
     fn table(&self, _table: &str, _rows: u64) {}

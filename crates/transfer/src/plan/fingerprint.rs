@@ -1,4 +1,5 @@
-//! What a plan was made against, in a digest: the two ends, the tenant's ids there, and the structure of their tables.
+//! What a plan was made against, in a digest: the tenant's ids at both ends, and the structure of their tables. Where the ends
+//! are is told in the plan itself, because an SQLite file that is not there yet is planned for by another one of its structure.
 //!
 //! Rows are not in it, and neither are this project's own triggers, which a transfer itself may add.
 
@@ -19,8 +20,7 @@ pub(super) fn of(source: (&Endpoint, &Catalog, &Details), target: (&Endpoint, &C
             TenantKey::BigInt(id) => format!("bigint {id}"),
             TenantKey::Text(id) => format!("text {id}"),
         };
-        let url = endpoint.pool.url().to_string();
-        for text in [url.as_str(), &catalog.schema, &tenant, &endpoint.tenant_column, &details.encoding] {
+        for text in [catalog.schema.as_str(), &tenant, &endpoint.tenant_column, &details.encoding] {
             digest.field(Some(text));
         }
         let unknown = TableDetails::default();

@@ -198,6 +198,7 @@ impl<'a> Run<'a> {
             self.prepared = Some(self.prepare_again().await?);
         }
         let Some(prepared) = &self.prepared else { return Ok(()) };
+        self.progress.planned(prepared.plan());
         let atomic = self.record.undoes.is_some();
         if atomic {
             // What was kept is often what is still there, and then nothing has to be copied.
@@ -403,13 +404,20 @@ impl<'a> Run<'a> {
         }
     }
 
+    fn other(&self, side: Side) -> &Endpoint {
+        match side {
+            Side::Source => &self.target,
+            Side::Target => &self.source,
+        }
+    }
+
     pub(super) fn gone(&self, side: Side, found: Option<Holder>) -> Error {
         let found = match found {
             None => "none is raised".to_owned(),
             Some(Holder::Moving(stamp)) if stamp.transfer == self.record.id => {
                 return Error::TakenOver { transfer: self.record.id };
             }
-            Some(found) => found.reason(self.end(side)),
+            Some(found) => found.reason(self.other(side)),
         };
         Error::FenceGone { side, found }
     }
@@ -422,7 +430,7 @@ impl<'a> Run<'a> {
                 Err(Error::TakenOver { transfer: stamp.transfer })
             }
             Some(found) if !found.is_moving(stamp.transfer) && !may_take(&found) => {
-                Err(Error::Fenced { side, reason: found.reason(self.end(side)) })
+                Err(Error::Fenced { side, reason: found.reason(self.other(side)) })
             }
             _ => Ok(Change::Raise(Holder::Moving(stamp))),
         })
@@ -434,11 +442,7 @@ impl<'a> Run<'a> {
         side: Side,
         decide: impl Fn(Option<Holder>) -> Result<Change, Error>,
     ) -> Result<(), Error> {
-        let other = match side {
-            Side::Source => &self.target,
-            Side::Target => &self.source,
-        };
-        fence::change(side, self.end(side), other, self.options, decide).await
+        fence::change(side, self.end(side), self.other(side), self.options, decide).await
     }
 }
 
