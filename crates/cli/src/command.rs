@@ -118,13 +118,15 @@ impl<A: Application> Subcommand for Command<A> {
 /// Puts the program's name into the examples of this crate's commands.
 fn named(parent: clap::Command, program: &str) -> clap::Command {
     let binary = completions::binary(program);
-    names().into_iter().fold(parent, |parent, name| {
-        parent.mut_subcommand(name, |command| {
-            let examples =
-                command.get_after_help().map(|help| help.to_string().replace(PROGRAM, program).replace(BINARY, binary));
-            command.after_help(examples.unwrap_or_default())
-        })
-    })
+    names()
+        .into_iter()
+        .fold(parent, |parent, name| parent.mut_subcommand(name, |command| with_program(command, program, binary)))
+}
+
+fn with_program(command: clap::Command, program: &str, binary: &str) -> clap::Command {
+    let examples =
+        command.get_after_help().map(|help| help.to_string().replace(PROGRAM, program).replace(BINARY, binary));
+    command.after_help(examples.unwrap_or_default()).mut_subcommands(|command| with_program(command, program, binary))
 }
 
 /// The names of this crate's commands.
@@ -171,12 +173,19 @@ mod tests {
         program.build();
         assert!(program.get_subcommands().count() >= 10);
         for command in program.get_subcommands_mut() {
-            let name = command.get_name().to_owned();
-            let help = command.render_long_help().to_string();
-            assert!(command.get_about().is_some(), "{name} says what it does");
-            assert!(help.contains(&format!("\n  bookings {name}")), "{name} shows an example of itself: {help}");
-            assert!(help.contains(&format!("Usage: bookings {name}")), "{help}");
-            assert!(!help.contains(PROGRAM) && !help.contains("xtask"), "{help}");
+            has_an_example(command, "bookings");
+        }
+    }
+
+    fn has_an_example(command: &mut clap::Command, parent: &str) {
+        let name = format!("{parent} {}", command.get_name());
+        let help = command.render_long_help().to_string();
+        assert!(command.get_about().is_some(), "{name} says what it does");
+        assert!(help.contains(&format!("\n  {name}")), "{name} shows an example of itself: {help}");
+        assert!(help.contains(&format!("Usage: {name}")), "{help}");
+        assert!(!help.contains(PROGRAM) && !help.contains("xtask"), "{help}");
+        for command in command.get_subcommands_mut() {
+            has_an_example(command, &name);
         }
     }
 

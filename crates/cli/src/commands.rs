@@ -13,6 +13,7 @@ mod tenants;
 mod test_data_source;
 mod test_dual_database;
 mod test_routing;
+mod transfer;
 
 use clap::Subcommand;
 
@@ -25,6 +26,7 @@ pub(crate) enum Action {
     CreateTenant(create_tenant::Args),
     ListTenants(list_tenants::Args),
     MigrateTenantData(migrate_tenant_data::Args),
+    Transfer(transfer::Args),
     TestDataSource(test_data_source::Args),
     TestRouting(test_routing::Args),
     TestDualDatabase(test_dual_database::Args),
@@ -41,6 +43,7 @@ impl Action {
             Self::CreateTenant(args) => create_tenant::run::<A>(args).await,
             Self::ListTenants(args) => list_tenants::run::<A>(args).await,
             Self::MigrateTenantData(args) => migrate_tenant_data::run::<A>(args).await,
+            Self::Transfer(args) => transfer::run::<A>(args).await,
             Self::TestDataSource(args) => test_data_source::run::<A>(args).await,
             Self::TestRouting(args) => test_routing::run::<A>(args).await,
             Self::TestDualDatabase(args) => test_dual_database::run::<A>(args).await,
@@ -57,6 +60,7 @@ impl Action {
             Self::CreateTenant(args) => args.format.json,
             Self::ListTenants(args) => args.format.json,
             Self::MigrateTenantData(args) => args.format.json,
+            Self::Transfer(args) => args.json,
             Self::TestDataSource(args) => args.format.json,
             Self::TestRouting(args) => args.format.json,
             Self::TestDualDatabase(args) => args.format.json,

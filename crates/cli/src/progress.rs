@@ -1,16 +1,28 @@
 //! How far a long command is: a bar on a terminal, plain lines elsewhere, always on standard error.
 //!
-//! A log of a build server or a pipe gets one line per finished part and none of a bar's control characters.
+//! A log of a build server or a pipe gets one line per part, one every few seconds of a long one, and none of a bar's control
+//! characters.
+
+mod work;
 
 use std::{
     io::{IsTerminal, Write, stderr},
-    time::Duration,
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
 };
 
-use indicatif::{ProgressBar, ProgressStyle};
-use tenantry::transfer::{Progress, Step};
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use tenantry::transfer::{Plan, Progress, Step};
 
 use crate::text::printable;
+pub(crate) use work::Bytes;
+use work::Work;
+
+/// How often a bar moves by itself.
+const TICK: Duration = Duration::from_millis(120);
+
+/// How often a long step is told of where there is no bar.
+const LINES: Duration = Duration::from_secs(5);
 
 /// One part of the work, of known or unknown size.
 #[derive(Debug)]
@@ -42,50 +54,99 @@ impl Part {
     }
 }
 
-/// The transfer of one tenant: its step, the table that is worked on, and the rows done of it.
+/// The transfers of several tenants, a bar for each.
+#[derive(Debug)]
+pub(crate) struct Bars {
+    /// `None` where there is no terminal.
+    bars: Option<MultiProgress>,
+}
+
+impl Bars {
+    pub(crate) fn new() -> Self {
+        Self { bars: stderr().is_terminal().then(MultiProgress::new) }
+    }
+
+    /// The transfer of one more tenant. Its bar is gone with this value, and leaves nothing: the report says what came of it.
+    pub(crate) fn tenant(&self, subdomain: &str) -> TransferBar {
+        let style = ProgressStyle::with_template("{prefix:<24} {bar:30} {msg}").ok();
+        let bar = self.bars.as_ref().map(|bars| {
+            let bar = bars.add(ProgressBar::new(0)).with_prefix(printable(subdomain).into_owned());
+            bar.enable_steady_tick(TICK);
+            match style {
+                Some(style) => bar.with_style(style),
+                None => bar,
+            }
+        });
+        let state = State { work: Work::default(), told: Instant::now() };
+        TransferBar { tenant: subdomain.to_owned(), bar, state: Mutex::new(state) }
+    }
+}
+
+/// The transfer of one tenant: its step, how much of it is done, and the tables that are worked on.
 #[derive(Debug)]
 pub(crate) struct TransferBar {
     tenant: String,
     bar: Option<ProgressBar>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    work: Work,
+    /// When a line was last told.
+    told: Instant,
 }
 
 impl TransferBar {
     pub(crate) fn new(tenant: &str) -> Self {
-        let style = ProgressStyle::with_template("{prefix:<24} {bar:30} {pos:>8} of {len:<8} {msg}");
-        Self { tenant: tenant.to_owned(), bar: shown(|| ProgressBar::new(0), style.ok(), tenant) }
+        Bars::new().tenant(tenant)
     }
 
-    /// Ends the bar and leaves nothing: the report says what came of it.
-    pub(crate) fn finish(self) {
-        if let Some(bar) = self.bar {
-            bar.finish_and_clear();
+    fn change(&self, change: impl FnOnce(&mut Work)) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        change(&mut state.work);
+        match &self.bar {
+            Some(bar) => {
+                let (done, all) = state.work.rows();
+                bar.set_length(all);
+                bar.set_position(done);
+                bar.set_message(printable(&state.work.to_string()).into_owned());
+            }
+            None if state.told.elapsed() >= LINES => {
+                state.told = Instant::now();
+                tell(&format!("{}: {}", self.tenant, state.work));
+            }
+            None => {}
         }
     }
 }
 
 impl Progress for TransferBar {
     fn step(&self, step: Step) {
+        self.change(|work| work.step(step));
         match &self.bar {
-            Some(bar) => {
-                bar.set_prefix(format!("{}: {step}", self.tenant));
-                bar.set_length(0);
-                bar.set_message("");
-            }
+            Some(bar) => bar.set_prefix(printable(&format!("{}: {step}", self.tenant)).into_owned()),
             None => tell(&format!("{}: {step}", self.tenant)),
         }
     }
 
-    fn table(&self, table: &str, rows: u64) {
-        if let Some(bar) = &self.bar {
-            bar.set_position(0);
-            bar.set_length(rows);
-            bar.set_message(table.to_owned());
-        }
+    fn planned(&self, plan: &Plan) {
+        self.change(|work| work.planned(plan));
     }
 
-    fn advance(&self, _table: &str, rows: u64) {
+    fn table(&self, table: &str, rows: u64) {
+        self.change(|work| work.table(table, rows));
+    }
+
+    fn advance(&self, table: &str, rows: u64) {
+        self.change(|work| work.advance(table, rows));
+    }
+}
+
+impl Drop for TransferBar {
+    fn drop(&mut self) {
         if let Some(bar) = &self.bar {
-            bar.inc(rows);
+            bar.finish_and_clear();
         }
     }
 }
@@ -105,6 +166,6 @@ fn shown(make: impl FnOnce() -> ProgressBar, style: Option<ProgressStyle>, what:
         Some(style) => bar.with_style(style),
         None => bar,
     };
-    bar.enable_steady_tick(Duration::from_millis(120));
+    bar.enable_steady_tick(TICK);
     Some(bar)
 }

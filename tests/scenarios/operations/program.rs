@@ -4,6 +4,7 @@
 mod failures;
 mod own_tables;
 mod shell;
+mod transfers;
 
 use std::{
     collections::BTreeMap,

@@ -87,10 +87,19 @@ fn commands_page() -> String {
     let mut cli = Cli::command();
     cli.build();
     for command in cli.get_subcommands_mut() {
-        let help = help(command);
-        let _ = write!(page, "\n## {}\n\n```text\n{help}```\n", command.get_name());
+        add_command(&mut page, command, "##", "");
     }
     page
+}
+
+/// A command with its own ones below it.
+fn add_command(page: &mut String, command: &mut Command, heading: &str, parents: &str) {
+    let name = format!("{parents}{}", command.get_name());
+    let help = help(command);
+    let _ = write!(page, "\n{heading} {name}\n\n```text\n{help}```\n");
+    for command in command.get_subcommands_mut() {
+        add_command(page, command, &format!("{heading}#"), &format!("{name} "));
+    }
 }
 
 /// The help as `--help` prints it, without trailing blanks.

@@ -63,7 +63,7 @@ struct Created {
 }
 
 pub(crate) async fn run<A: Application>(args: Args) -> Result<Outcome, Failure> {
-    let data_source = args.data_source.as_deref().map(data_source::read).transpose()?;
+    let data_source = args.data_source.as_deref().map(|url| data_source::read("--data-source", url)).transpose()?;
     let plan = match args.plan {
         PlanName::Starter => Plan::Starter,
         PlanName::Professional => Plan::Professional,

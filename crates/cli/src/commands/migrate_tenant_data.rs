@@ -1,14 +1,17 @@
 //! `migrate-tenant-data`: takes tenants out of the single database, each into its data source.
 
-use clap::{ArgGroup, ValueEnum};
+use clap::ArgGroup;
 use tenantry::{
     Tenantry,
-    app_db::entities::{SourceKind, tenants},
+    app_db::entities::tenants,
     operations::{self, SplitAction, SplitReport, TenantSplit, TransferTarget},
     transfer::{Plan, Report},
 };
 
-use super::{Format, data_source};
+use super::{
+    Format,
+    data_source::{self, Kind},
+};
 use crate::{
     Application, Failure, Outcome, answer,
     progress::TransferBar,
@@ -43,7 +46,7 @@ pub(crate) struct Args {
     /// Compare every row on both sides; change nothing
     #[arg(long)]
     verify: bool,
-    /// Back to the single database, while nothing was written since
+    /// Back to the single database, with what was written since
     #[arg(long)]
     rollback: bool,
     /// Where the rows go, instead of the default data source
@@ -59,16 +62,6 @@ pub(crate) struct Args {
     pub(super) format: Format,
 }
 
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum Kind {
-    /// Many tenants, kept apart by row-level security
-    Shared,
-    /// One tenant
-    Dedicated,
-    /// One tenant, whose own database it is
-    Customer,
-}
-
 pub(crate) async fn run<A: Application>(args: Args) -> Result<Outcome, Failure> {
     let action = match (args.dry_run, args.verify, args.rollback) {
         (true, ..) => SplitAction::DryRun,
@@ -77,12 +70,8 @@ pub(crate) async fn run<A: Application>(args: Args) -> Result<Outcome, Failure> 
         _ => SplitAction::Run,
     };
     let target = TransferTarget {
-        data_source: args.data_source.as_deref().map(data_source::read).transpose()?,
-        kind: args.kind.map(|kind| match kind {
-            Kind::Shared => SourceKind::Shared,
-            Kind::Dedicated => SourceKind::Dedicated,
-            Kind::Customer => SourceKind::Customer,
-        }),
+        data_source: args.data_source.as_deref().map(|url| data_source::read("--data-source", url)).transpose()?,
+        kind: args.kind.map(Into::into),
         tenant_id: None,
         prepare: args.prepare,
     };
@@ -95,7 +84,6 @@ pub(crate) async fn run<A: Application>(args: Args) -> Result<Outcome, Failure> 
             let tenant = [tenant.id];
             let one = operations::split_tenants::<A::TenantData>(tenantry, &tenant, &target, action, &actor, &bar);
             report.tenants.extend(one.await?.tenants);
-            bar.finish();
         }
         answer::<A, _>(&report, args.format.json, text)?;
         Ok(Outcome::of(report.passed()))
@@ -155,7 +143,7 @@ fn add_tenant(text: &mut Text, tenant: &TenantSplit) {
     }
 }
 
-fn add_plan(text: &mut Text, plan: &Plan) {
+pub(super) fn add_plan(text: &mut Text, plan: &Plan) {
     let rows: Vec<_> = plan
         .tables
         .iter()
@@ -169,7 +157,7 @@ fn add_plan(text: &mut Text, plan: &Plan) {
     }
 }
 
-fn add_report(text: &mut Text, report: &Report) {
+pub(super) fn add_report(text: &mut Text, report: &Report) {
     let rows: Vec<_> = report
         .tables
         .iter()

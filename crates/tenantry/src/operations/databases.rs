@@ -96,11 +96,20 @@ pub(crate) async fn data_source_pool(
     login: Option<&Login>,
     create_if_missing: bool,
 ) -> Result<Pool, Error> {
+    let options = data_source_options(tenantry, url, create_if_missing).await?;
+    Pool::new(url, login, &options).map_err(|source| Error::Database { database: url.clone(), source })
+}
+
+/// What such a pool is opened with.
+pub(super) async fn data_source_options(
+    tenantry: &Tenantry,
+    url: &DataSourceUrl,
+    create_if_missing: bool,
+) -> Result<PoolOptions, Error> {
     let row = tenantry.app_db().data_source(url).await?;
     let rules = ConnectionRules::of(row.as_ref()).map_err(|source| Error::DirectUrl { url: url.clone(), source })?;
     let options = operation_options(tenantry, create_if_missing);
-    let options = PoolOptions { pooler: rules.pooler, direct_url: rules.direct_url, ..options };
-    Pool::new(url, login, &options).map_err(|source| Error::Database { database: url.clone(), source })
+    Ok(PoolOptions { pooler: rules.pooler, direct_url: rules.direct_url, ..options })
 }
 
 /// The same for the application database, or for a file that is no data source.
@@ -114,6 +123,6 @@ pub(crate) fn operation_pool(
     Pool::new(url, login, &options).map_err(|source| Error::Database { database: url.clone(), source })
 }
 
-fn operation_options(tenantry: &Tenantry, create_if_missing: bool) -> PoolOptions {
+pub(super) fn operation_options(tenantry: &Tenantry, create_if_missing: bool) -> PoolOptions {
     PoolOptions { max_connections: 4, create_if_missing, ..tenantry.pool_options() }
 }

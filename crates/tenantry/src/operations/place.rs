@@ -3,7 +3,7 @@
 
 use sea_orm_migration::MigratorTrait;
 use tenantry_app_db::{NewDataSource, NewPlacement, PlacementRecord, entities::SourceKind};
-use tenantry_connection::{Actor, DataSourceUrl, Engine, Pool};
+use tenantry_connection::{Actor, DataSourceUrl, Engine, Pool, PoolOptions};
 use tenantry_credential::{CredentialColumn, Login};
 use tenantry_data_source::RouteError;
 use tenantry_realm::TenantKey;
@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::{
     create_tenant::{Logins, claim_file, default_data_source, remove_database_file, seal},
-    databases::{data_source_pool, operation_pool},
+    databases::{data_source_options, operation_options, operation_pool},
     migrate::{prepare_data_source, tenant_data_settings},
     transfers::TransferTarget,
 };
@@ -24,7 +24,7 @@ pub(super) struct Place {
     /// Where it is. Of the single database, that of the application database.
     pub(super) url: DataSourceUrl,
     pub(super) placement: NewPlacement,
-    key: TenantKey,
+    pub(super) key: TenantKey,
     restricted: Option<Login>,
     service: Option<Login>,
 }
@@ -108,12 +108,17 @@ impl Place {
         Ok(Self { url, placement, key, restricted, service })
     }
 
-    /// Connections for a transfer, with the service login.
-    pub(super) async fn pool(&self, tenantry: &Tenantry, create_if_missing: bool) -> Result<Pool, Error> {
-        if self.placement.url.is_none() {
-            return operation_pool(tenantry, &self.url, self.service.as_ref(), false);
-        }
-        data_source_pool(tenantry, &self.url, self.service.as_ref(), create_if_missing).await
+    /// Connections for a transfer of so many tables at a time, with the service login.
+    pub(super) async fn pool(&self, tenantry: &Tenantry, parallel: usize) -> Result<Pool, Error> {
+        let options = match self.placement.url {
+            None => operation_options(tenantry, false),
+            Some(_) => data_source_options(tenantry, &self.url, false).await?,
+        };
+        // A copy leaves half of a pool to others, and this one has no others.
+        let max_connections = u32::try_from(parallel.saturating_mul(2)).unwrap_or(u32::MAX);
+        let options = PoolOptions { max_connections: options.max_connections.max(max_connections), ..options };
+        let pool = Pool::new(&self.url, self.service.as_ref(), &options);
+        pool.map_err(|source| Error::Database { database: self.url.clone(), source })
     }
 
     /// The end of a transfer that it is, over a pool of its own or over a stand-in's.
@@ -130,7 +135,7 @@ impl Place {
         if missing.is_some() {
             claim_file(&self.url)?;
         }
-        let pool = self.pool(tenantry, false).await?;
+        let pool = self.pool(tenantry, 1).await?;
         let settings = tenant_data_settings(tenantry, self.restricted.as_ref());
         let prepared = prepare_data_source::<M>(&pool, self.service.as_ref(), &settings).await;
         pool.close().await;

@@ -180,7 +180,9 @@ async fn act<M: MigratorTrait>(
             entry.outcome = "verified";
         }
         (SplitAction::DryRun, None, _) => {
-            let planned = plan_transfer::<M>(tenantry, tenant, wanted, progress).await?;
+            // A dry run changes no schema either.
+            let wanted = TransferTarget { prepare: false, ..wanted.clone() };
+            let planned = plan_transfer::<M>(tenantry, tenant, &wanted, &options, progress).await?;
             let refused = planned.plan.as_ref().is_some_and(|plan| !plan.refusals.is_empty());
             entry.outcome = if refused { "refused" } else { "would_copy" };
             (entry.target, entry.plan) = (Some(planned.target), planned.plan);
@@ -224,7 +226,7 @@ async fn compare(
         None => Place::wanted(tenantry, record, wanted)?,
     };
     let ends = Ends::of(record.tenant, record.subdomain.clone(), record.epoch, from, to);
-    let open = ends.open(tenantry).await?;
+    let open = ends.open(tenantry, &Options::default()).await?;
     let report = open.request(tenantry, &ends, &Actor::default(), &Options::default()).verify(progress).await;
     open.close().await;
     report.map_err(|source| Error::Transfer { tenant: record.tenant, source: Box::new(source) })

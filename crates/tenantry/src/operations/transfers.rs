@@ -15,6 +15,8 @@ use tenantry_transfer::{
 };
 use uuid::Uuid;
 
+mod summary;
+
 use super::{
     create_tenant::Logins,
     place::{Place, StandIn},
@@ -62,6 +64,8 @@ pub struct TransferReport {
     pub target: Option<DataSourceUrl>,
     /// The transfer, once it is recorded.
     pub transfer: Option<Uuid>,
+    /// How far it is, as [`TransferStatus::step`] says it.
+    pub step: Option<&'static str>,
     /// What was done: `moved`, `already_placed`, `purged`, `returned`, `aborted`, `refused` or `failed`.
     pub outcome: &'static str,
     /// What would have been copied, of a refusal.
@@ -149,6 +153,7 @@ impl TransferReport {
             source: None,
             target: None,
             transfer: None,
+            step: None,
             outcome: "failed",
             plan: None,
             report: None,
@@ -161,10 +166,16 @@ impl TransferReport {
 
     fn done(&mut self, outcome: &'static str, done: Done) {
         self.outcome = outcome;
-        self.transfer = Some(done.transfer);
+        (self.transfer, self.step) = (Some(done.transfer), Some(done.step.as_str()));
         self.held_ms = done.held.map(|held| u64::try_from(held.as_millis()).unwrap_or(u64::MAX));
         self.report = done.report;
         self.purged = (done.step == TransferStep::Purged).then(|| done.purged.iter().map(|(_, rows)| rows).sum());
+    }
+
+    fn ended_at(&mut self, record: Option<&Model>) {
+        if let Some(record) = record {
+            (self.transfer, self.step) = (Some(record.id), Some(record.step.as_str()));
+        }
     }
 
     fn failed(&mut self, error: &Error) {
@@ -200,7 +211,8 @@ pub(super) fn findings(error: &TransferError) -> (Option<Plan>, Option<Report>) 
     }
 }
 
-/// Says what a transfer would copy and every reason why not. Changes nothing. `M` is the application's tenant data migrator.
+/// Says what a transfer would copy and every reason why not. Changes nothing, but for the target's schema where it is to be
+/// prepared. `M` is the application's tenant data migrator.
 ///
 /// # Errors
 /// [`Error`] where a database could not be asked. A refusal is no error: it is in the plan.
@@ -208,17 +220,30 @@ pub async fn plan_transfer<M: MigratorTrait>(
     tenantry: &Tenantry,
     tenant: Uuid,
     target: &TransferTarget,
+    options: &Options,
     progress: &dyn Progress,
 ) -> Result<TransferPlan, Error> {
     let ends = Ends::decide(tenantry, tenant, target).await?;
+    if ends.is_there() {
+        return Ok(TransferPlan {
+            tenant,
+            subdomain: ends.subdomain,
+            target: ends.to.url,
+            already_placed: true,
+            plan: None,
+        });
+    }
     // Of a file that is not there yet, a stand-in is asked: it refuses what the real one would.
     let missing = ends.to.url.sqlite_path().is_some_and(|path| !path.exists());
     let stand_in = if missing { Some(StandIn::make()?) } else { None };
     let open = match &stand_in {
         Some(stand_in) => ends.open_with::<M>(tenantry, stand_in).await?,
-        None => ends.open(tenantry).await?,
+        None => {
+            ends.to.prepare::<M>(tenantry, target.prepare).await?;
+            ends.open(tenantry, options).await?
+        }
     };
-    let request = open.request(tenantry, &ends, &Actor::default(), &Options::default());
+    let request = open.request(tenantry, &ends, &Actor::default(), options);
     let preview = request.preview(progress).await;
     open.close().await;
     let transfer = |source| Error::Transfer { tenant, source: Box::new(source) };
@@ -250,8 +275,13 @@ pub async fn run_transfer<M: MigratorTrait>(
     let record = tenantry.app_db().placement(tenant).await?;
     let record = record.ok_or_else(|| Error::UnknownTenant(tenant.to_string()))?;
     let mut report = TransferReport::new(tenant, record.subdomain);
+    let before = latest(tenantry, tenant).await?.map(|transfer| transfer.id);
     if let Err(error) = run::<M>(tenantry, tenant, target, plan, (options, actor, progress), &mut report).await {
         report.failed(&error);
+        // What the application database cannot tell now, it tells when it is asked for the transfers.
+        let latest = latest(tenantry, tenant).await.ok().flatten();
+        let begun = latest.filter(|transfer| Some(transfer.id) != before || transfer.step.is_under_way());
+        report.ended_at(begun.as_ref());
     }
     tenantry.manager().clear_tenant(tenant).await;
     Ok(report)
@@ -304,6 +334,7 @@ pub async fn continue_transfer(
     let tenant = record.tenant_id;
     if let Err(error) = act(tenantry, record, action, (options, actor, progress), &mut report).await {
         report.failed(&error);
+        report.ended_at(tenantry.app_db().transfer(transfer).await.ok().flatten().as_ref());
     }
     tenantry.manager().clear_tenant(tenant).await;
     Ok(report)
@@ -327,6 +358,10 @@ pub async fn list_transfers(
 /// [`Error::Store`], also where there is none of this id.
 pub async fn transfer_status(tenantry: &Tenantry, transfer: Uuid) -> Result<TransferStatus, Error> {
     Ok(TransferStatus::of(find_transfer(tenantry, transfer).await?))
+}
+
+async fn latest(tenantry: &Tenantry, tenant: Uuid) -> Result<Option<Model>, Error> {
+    Ok(tenantry.app_db().transfers(Some(tenant), 1).await?.pop())
 }
 
 async fn find_transfer(tenantry: &Tenantry, transfer: Uuid) -> Result<Model, Error> {
@@ -369,9 +404,17 @@ async fn run<M: MigratorTrait>(
 ) -> Result<(), Error> {
     let ends = Ends::decide(tenantry, tenant, target).await?;
     (report.source, report.target) = (Some(ends.from.url.clone()), Some(ends.to.url.clone()));
+    if ends.is_there() {
+        // Placed, and then interrupted: it goes on.
+        if let Some(open) = tenantry.app_db().transfer_under_way(tenant).await? {
+            return act(tenantry, open, TransferAction::Resume, (options, actor, progress), report).await;
+        }
+        report.outcome = "already_placed";
+        return Ok(());
+    }
     ends.to.prepare::<M>(tenantry, target.prepare).await?;
     ends.to.note(tenantry, target.kind, actor).await?;
-    let open = ends.open(tenantry).await?;
+    let open = ends.open(tenantry, options).await?;
     let request = open.request(tenantry, &ends, actor, options);
     let outcome = match plan {
         Some(plan) => request.apply(plan, progress).await,
@@ -403,7 +446,8 @@ async fn act(
     let from = Place::stored(tenantry, tenant, record.source()?)?;
     let to = Place::stored(tenantry, tenant, record.target()?)?;
     (report.source, report.target) = (Some(from.url.clone()), Some(to.url.clone()));
-    let open = Open { from: from.pool(tenantry, false).await?, to: to.pool(tenantry, false).await? };
+    let parallel = options.parallel;
+    let open = Open { from: from.pool(tenantry, parallel).await?, to: to.pool(tenantry, parallel).await? };
     let transfer = Transfer {
         app_db: tenantry.app_db(),
         record,
@@ -440,7 +484,7 @@ async fn purge_where_it_is(
     let record = tenantry.app_db().placement(tenant).await?;
     let record = record.ok_or_else(|| Error::UnknownTenant(tenant.to_string()))?;
     let current = Place::current(tenantry, &record)?;
-    let pool = current.pool(tenantry, false).await?;
+    let pool = current.pool(tenantry, transfer.options.parallel).await?;
     let done = purge(transfer, &current.endpoint(tenantry, &pool), progress).await;
     pool.close().await;
     done.map_err(|source| Error::Transfer { tenant, source: Box::new(source) })
@@ -464,18 +508,24 @@ impl Ends {
         Ok(Self { tenant, subdomain: record.subdomain, epoch: record.epoch, from, to })
     }
 
+    /// Whether the tenant is already where it shall go.
+    fn is_there(&self) -> bool {
+        self.from.placement.url.as_ref() == Some(&self.to.url) && self.from.key == self.to.key
+    }
+
     /// Ends that were decided elsewhere.
     pub(super) fn of(tenant: Uuid, subdomain: String, epoch: i64, from: Place, to: Place) -> Self {
         Self { tenant, subdomain, epoch, from, to }
     }
 
-    pub(super) async fn open(&self, tenantry: &Tenantry) -> Result<Open, Error> {
-        Ok(Open { from: self.from.pool(tenantry, false).await?, to: self.to.pool(tenantry, false).await? })
+    pub(super) async fn open(&self, tenantry: &Tenantry, options: &Options) -> Result<Open, Error> {
+        let parallel = options.parallel;
+        Ok(Open { from: self.from.pool(tenantry, parallel).await?, to: self.to.pool(tenantry, parallel).await? })
     }
 
     async fn open_with<M: MigratorTrait>(&self, tenantry: &Tenantry, stand_in: &StandIn) -> Result<Open, Error> {
         let to = stand_in.prepare::<M>(tenantry).await?;
-        Ok(Open { from: self.from.pool(tenantry, false).await?, to })
+        Ok(Open { from: self.from.pool(tenantry, 1).await?, to })
     }
 }
 
