@@ -6,6 +6,7 @@ mod neighbour;
 mod pooled;
 mod reads;
 pub mod routing;
+mod transfers;
 mod writes;
 
 use std::sync::Arc;
@@ -17,7 +18,9 @@ use crate::method::Plan;
 use crate::report::Line;
 use crate::world::World;
 use crate::world::fleet::Fleet;
+use crate::world::moves::Moves;
 use routing::Counted;
+use transfers::Large;
 
 /// What the cases run on.
 pub struct Bench {
@@ -27,6 +30,8 @@ pub struct Bench {
     pub plan: Plan,
     fleet: OnceCell<Fleet>,
     counted: OnceCell<Counted>,
+    moves: OnceCell<Moves>,
+    large: OnceCell<Large>,
 }
 
 /// A case and the sizes at which it runs.
@@ -43,7 +48,7 @@ const fn case(name: &'static str) -> Case {
 }
 
 /// All of them, in the order in which they run: reads before writes, which make the tables grow.
-pub const CASES: [Case; 13] = [
+pub const CASES: [Case; 20] = [
     case("pk_read"),
     case("pk_read_spread"),
     case("pk_read_noping"),
@@ -51,12 +56,19 @@ pub const CASES: [Case; 13] = [
     case("page_read"),
     case("pooler_read"),
     Case { name: "neighbour", sizes: &neighbour::SIZES },
+    Case { name: "neighbour_foreign", sizes: &neighbour::SIZES },
     case("insert_fence"),
     case("insert_log"),
     case("update_fence"),
     case("update_log"),
     Case { name: "route", sizes: &routing::SIZES },
     Case { name: "tenants_memory", sizes: &[crate::world::fleet::TENANTS] },
+    Case { name: "transfer/copy", sizes: &[1] },
+    Case { name: "transfer/pgdump", sizes: &[1] },
+    Case { name: "transfer/memory", sizes: &[1] },
+    Case { name: "transfer/small", sizes: &[1] },
+    Case { name: "transfer/scaling", sizes: &[4, 16] },
+    Case { name: "transfer/neighbours", sizes: &[10] },
 ];
 
 /// The cases that are asked for, as `pk_read` or `pk_read/8`, in the order in which they run; all when none is.
@@ -76,7 +88,14 @@ pub fn chosen(asked: &[String]) -> Result<Vec<(&'static str, usize)>, Error> {
 impl Bench {
     /// Cases on a world.
     pub fn new(world: World, plan: Plan) -> Self {
-        Self { world: Arc::new(world), plan, fleet: OnceCell::new(), counted: OnceCell::new() }
+        Self {
+            world: Arc::new(world),
+            plan,
+            fleet: OnceCell::new(),
+            counted: OnceCell::new(),
+            moves: OnceCell::new(),
+            large: OnceCell::new(),
+        }
     }
 
     /// Runs one case at one size.
@@ -92,14 +111,30 @@ impl Bench {
             "page_read" => reads::page_read(self, case, size).await,
             "pooler_read" => pooled::pooler_read(self, case, size).await,
             "neighbour" => neighbour::neighbour(self, case, size).await,
+            "neighbour_foreign" => neighbour::neighbour_foreign(self, case, size).await,
             "insert_fence" => writes::insert_fence(self, case, size).await,
             "insert_log" => writes::insert_log(self, case, size).await,
             "update_fence" => writes::update_fence(self, case, size).await,
             "update_log" => writes::update_log(self, case, size).await,
             "route" => routing::route(self, case, size).await,
             "tenants_memory" => routing::tenants_memory(self, case, size).await,
+            "transfer/copy" => Ok(transfers::copy(self.large().await?)),
+            "transfer/pgdump" => Ok(transfers::pg_dump(self.large().await?)),
+            "transfer/memory" => transfers::memory(self.moves().await?, self.large().await?),
+            "transfer/small" => transfers::small(self.moves().await?, self.plan),
+            "transfer/scaling" => transfers::scaling(self.moves().await?, self.plan, size),
+            "transfer/neighbours" => transfers::neighbours(self.moves().await?, self.plan, size),
             other => Err(Error::Wrong(format!("there is no case {other:?}"))),
         }
+    }
+
+    async fn moves(&self) -> Result<&Moves, Error> {
+        self.moves.get_or_try_init(|| transfers::moves(self.plan)).await
+    }
+
+    async fn large(&self) -> Result<&Large, Error> {
+        let moves = self.moves().await?;
+        self.large.get_or_try_init(async || transfers::large(moves, self.plan)).await
     }
 
     async fn fleet(&self) -> Result<&Fleet, Error> {

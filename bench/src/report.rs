@@ -42,6 +42,23 @@ pub enum Figure {
         /// Of one call, on average.
         allocations: f64,
     },
+    /// The time of the whole of something on both sides; a larger ratio is better.
+    Duration {
+        /// Of each in a second.
+        #[serde(flatten)]
+        comparison: Comparison,
+    },
+    /// How much more memory a process needs for more rows.
+    Growth {
+        /// The difference of the peaks of resident memory.
+        mebibytes: f64,
+        /// The rows of the smaller.
+        from_rows: u64,
+        /// The rows of the larger.
+        to_rows: u64,
+        /// Its peak, in bytes.
+        peak: u64,
+    },
     /// Memory.
     Bytes {
         /// Bytes asked of the allocator, for each tenant.
@@ -114,7 +131,8 @@ impl Line {
 
 impl fmt::Display for Line {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "bench isolation/{}: ", self.case)?;
+        let subject = if self.case.starts_with("transfer/") { "" } else { "isolation/" };
+        write!(f, "bench {subject}{}: ", self.case)?;
         match &self.figure {
             Figure::Throughput { comparison: Comparison { ratio, ours, baseline, rounds } } => write!(
                 f,
@@ -132,6 +150,20 @@ impl fmt::Display for Line {
                 "{ours:.0} ns with {allocations:.2} allocations (ratio {:.2} to {baseline:.0} ns at 10 tenants, {rounds} \
                  rounds, spread {:.2}..{:.2})",
                 ratio.median, ratio.low, ratio.high
+            ),
+            Figure::Duration { comparison: Comparison { ratio, ours, baseline, rounds } } => write!(
+                f,
+                "ratio {:.2} (ours {:.0} ms, baseline {:.0} ms, {rounds} rounds, spread {:.2}..{:.2})",
+                ratio.median,
+                1_000.0 / ours,
+                1_000.0 / baseline,
+                ratio.low,
+                ratio.high
+            ),
+            Figure::Growth { mebibytes, from_rows, to_rows, peak } => write!(
+                f,
+                "{mebibytes:.1} MiB more resident for {to_rows} rows than for {from_rows} (peak {:.1} MiB)",
+                *peak as f64 / f64::from(1 << 20)
             ),
             Figure::Bytes { per_tenant, resident_per_tenant } => write!(
                 f,

@@ -10,6 +10,7 @@
 
 pub mod fleet;
 pub mod items;
+pub mod moves;
 mod schema;
 
 use std::path::{Path, PathBuf};

@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use sea_orm::ActiveValue::Set;
-use sea_orm::sqlx::{self, Connection, PgConnection};
+use sea_orm::sqlx::postgres::PgPoolOptions;
+use sea_orm::sqlx::{self, Connection, PgConnection, PgPool};
 use tenantry::Tenantry;
 use tenantry::repository::RepositoryExt;
 use tokio::task::JoinSet;
@@ -75,6 +76,47 @@ pub(super) async fn neighbour(bench: &Bench, case: &str, storm: usize) -> Result
             ),
         ],
     })
+}
+
+/// The same readers and the same storm, which comes from a pool of the driver's own with as many connections as the stormy tenant's
+/// share: what of the ratio is the server's and the system's, and would be there without this project.
+pub(super) async fn neighbour_foreign(bench: &Bench, case: &str, storm: usize) -> Result<Line, Error> {
+    let world = &bench.world;
+    let tenantry = tenants(world).await?;
+    let doing = || Error::doing("connect the storm");
+    let pool = PgPoolOptions::new().max_connections(SHARE).acquire_timeout(Duration::from_secs(60));
+    let pool = pool.connect(&world.protected.superuser_url()).await.map_err(doing())?;
+    let in_the_storm = async |length| {
+        let mut tasks = JoinSet::new();
+        let naps = Arc::new(AtomicU64::new(0));
+        for _ in 0..storm {
+            tasks.spawn(nap_abroad(pool.clone(), world.tenants[NEIGHBOURS], Arc::clone(&naps)));
+        }
+        while naps.load(Ordering::Relaxed) < 2 * u64::from(SHARE) {
+            let early = tokio::time::timeout(Duration::from_millis(5), tasks.join_next()).await;
+            if let Ok(Some(ended)) = early {
+                ended.map_err(Error::doing("keep the storm going"))??;
+            }
+        }
+        let latencies = latencies(world, &tenantry, length).await?;
+        tasks.shutdown().await;
+        Ok(quantile(&latencies, 0.99))
+    };
+    let quiet = async |length| Ok(quantile(&latencies(world, &tenantry, length).await?, 0.99));
+    let plan = crate::method::Plan { length: bench.plan.length.max(LEAST_LENGTH), ..bench.plan };
+    let comparison = compare(plan, in_the_storm, quiet).await?;
+    pool.close().await;
+    tenantry.close().await;
+    Ok(Line { case: format!("{case}/{storm}"), figure: Figure::Latency { comparison }, targets: Vec::new() })
+}
+
+async fn nap_abroad(pool: PgPool, tenant: Uuid, naps: Arc<AtomicU64>) -> Result<(), Error> {
+    loop {
+        let nap = sqlx::query("INSERT INTO naps (tenant_id, id, name) VALUES ($1, $2, 'a nap')");
+        let done = nap.bind(tenant).bind(Uuid::new_v4()).execute(&pool).await;
+        done.map_err(Error::doing("take a nap"))?;
+        naps.fetch_add(1, Ordering::Relaxed);
+    }
 }
 
 /// Another installation on the same data source, with a cap and a share of its own.

@@ -98,6 +98,19 @@ pub(super) fn fill(table: &str) -> String {
     )
 }
 
+/// Fills the table with rows of one tenant.
+pub(super) fn fill_one(tenant: Uuid, rows: u64) -> String {
+    format!(
+        "SET session_replication_role = replica;
+         INSERT INTO items (id, tenant_id, name, amount, status, created_at, updated_at)
+         SELECT lpad(row::text, 32, '0')::uuid, '{tenant}', 'item ' || row, row * 100,
+                (ARRAY['open', 'won', 'lost', 'parked'])[row % 4 + 1],
+                timestamptz '2026-01-01 00:00:00+00' + row * interval '1 minute',
+                timestamptz '2026-01-01 00:00:00+00' + row * interval '1 minute'
+           FROM generate_series(0, {rows} - 1) AS row"
+    )
+}
+
 /// What keeps a table apart, as the catalog says it: forced row-level security, policies, triggers.
 const PROTECTION: &str = "
 SELECT c.relname || ':' || c.relrowsecurity || c.relforcerowsecurity
