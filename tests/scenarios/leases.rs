@@ -9,7 +9,7 @@ mod leasing;
 mod leftovers;
 mod lifetime;
 mod poolers;
-mod proxy;
+pub(crate) mod proxy;
 mod unanswered;
 mod world;
 

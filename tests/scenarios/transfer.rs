@@ -2,7 +2,9 @@
 
 mod copying;
 mod ends;
+mod faults;
 mod random;
 mod schemas;
+mod storm;
 mod unexplained;
 mod world;

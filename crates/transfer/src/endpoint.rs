@@ -137,6 +137,9 @@ pub struct Options {
     /// For how long a run is believed to live that has said nothing. Who goes on with the transfer of a process that was
     /// killed waits for so long.
     pub lease: Duration,
+    /// For how long a server may answer nothing while a step waits for it. It is asked over a connection of its own, where the
+    /// pool has one free. Then the step is given up, and what was done is taken back.
+    pub silence: Duration,
 }
 
 impl Default for Options {
@@ -148,6 +151,7 @@ impl Default for Options {
             parallel: 4,
             reference_tables: Vec::new(),
             lease: Duration::from_secs(20),
+            silence: Duration::from_secs(30),
         }
     }
 }

@@ -4,7 +4,7 @@ use std::{error, fmt};
 
 use uuid::Uuid;
 
-use crate::{Plan, Report, Side, Step, canonical::Problem};
+use crate::{Plan, Refusal, Report, Side, Step, canonical::Problem, verify::Unexplained};
 
 /// A transfer that ended before it was done. What state it left is said by [`Error::Failed`].
 #[derive(Debug, thiserror::Error)]
@@ -116,6 +116,16 @@ pub enum Error {
         /// What was asked for.
         wanted: &'static str,
     },
+    /// A server no longer answers.
+    #[error(
+        "the {side} has answered nothing for {waited_s} s; see whether its server and the network between are well"
+    )]
+    Silent {
+        /// Which end.
+        side: Side,
+        /// For how long, in seconds.
+        waited_s: u64,
+    },
     /// No fence of the transfer was found where it must be, so that somebody may have written there.
     #[error("the tenant's fence at the {side} is not the transfer's any more ({found}); the tenant was not placed")]
     FenceGone {
@@ -125,8 +135,8 @@ pub enum Error {
         found: String,
     },
     /// The rows that were kept are not all in the place that the tenant has now.
-    #[error("the kept rows are not purged, since the tenant does not have all of them where it is now: {}", .0.summary())]
-    NotHeld(Box<Report>),
+    #[error("the kept rows are not purged, since the tenant does not have all of them where it is now: {}", not_held(.0, .1))]
+    NotHeld(Vec<Unexplained>, Vec<Refusal>),
     /// A value changed under the copy into one that cannot be copied.
     #[error("{table}.{column} of row {key} at the {side} {problem}; correct it and run it again")]
     Value {
@@ -236,7 +246,7 @@ impl Error {
         match self {
             Self::Database { source, .. } => source.is_retryable(),
             Self::Driver { source, .. } => matches!(**source, sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut),
-            Self::Writers { .. } | Self::Busy { .. } => true,
+            Self::Writers { .. } | Self::Busy { .. } | Self::Silent { .. } => true,
             Self::AppDb { source, .. } => source.is_retryable(),
             Self::Failed { source, .. } => source.is_retryable(),
             Self::Refused(_)
@@ -252,7 +262,7 @@ impl Error {
             | Self::TakenOver { .. }
             | Self::NotAt { .. }
             | Self::FenceGone { .. }
-            | Self::NotHeld(_)
+            | Self::NotHeld(..)
             | Self::NotPlaced { .. }
             | Self::UnknownTenant { .. } => false,
         }
@@ -279,6 +289,11 @@ impl Error {
 pub(crate) fn chain(error: &dyn error::Error) -> String {
     let sources = std::iter::successors(error.source(), |error| error.source());
     sources.fold(error.to_string(), |text, source| format!("{text}: {source}"))
+}
+
+fn not_held(tables: &[Unexplained], not_compared: &[Refusal]) -> String {
+    let tables = tables.iter().map(ToString::to_string);
+    tables.chain(not_compared.iter().map(ToString::to_string)).collect::<Vec<_>>().join("; ")
 }
 
 fn refusals(plan: &Plan) -> String {

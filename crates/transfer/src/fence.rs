@@ -343,8 +343,8 @@ mod tests {
     use super::*;
 
     /// What one run writes another must read, or a crash would leave a fence that nobody may lower.
-    #[test]
-    fn a_reason_says_whose_the_fence_is() {
+    #[tokio::test]
+    async fn a_reason_says_whose_the_fence_is() {
         let url = DataSourceUrl::parse("sqlite:/tmp/there: a, b/c.db").unwrap();
         let pool = Pool::new(&url, None, &PoolOptions::default()).unwrap();
         let other = Endpoint::new(pool, Uuid::nil());

@@ -24,6 +24,7 @@ mod back;
 mod purge;
 mod request;
 mod run;
+mod silence;
 
 pub use purge::purge;
 pub use request::{Outcome, Preview, Request};

@@ -188,7 +188,7 @@ async fn end(from: Transaction, to: Transaction) -> Result<(), Error> {
 }
 
 /// Whether a reason not to copy is also a reason why rows cannot be compared.
-fn prevents_comparison(refusal: &Refusal) -> bool {
+pub(crate) fn prevents_comparison(refusal: &Refusal) -> bool {
     match refusal {
         Refusal::NothingToCopy { .. }
         | Refusal::TableMissing { .. }

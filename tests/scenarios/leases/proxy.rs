@@ -20,14 +20,14 @@ enum Way {
     Nowhere,
 }
 
-pub(super) struct Proxy {
-    pub(super) url: DataSourceUrl,
+pub(crate) struct Proxy {
+    pub(crate) url: DataSourceUrl,
     way: watch::Sender<Way>,
     accepting: tokio::task::JoinHandle<()>,
 }
 
 impl Proxy {
-    pub(super) async fn before(database: &Database) -> Self {
+    pub(crate) async fn before(database: &Database) -> Self {
         let listener = TcpListener::bind((database.host.as_str(), 0)).await.unwrap();
         let url = format!("postgresql://{}/{}", listener.local_addr().unwrap(), database.name).parse().unwrap();
         let server = (database.host.clone(), database.port);
@@ -43,12 +43,12 @@ impl Proxy {
     }
 
     /// From now on nothing is answered, on old connections and on new ones.
-    pub(super) fn lose_the_way(&self) {
+    pub(crate) fn lose_the_way(&self) {
         self.way.send(Way::Nowhere).unwrap();
     }
 
     /// New connections work again.
-    pub(super) fn find_the_way(&self) {
+    pub(crate) fn find_the_way(&self) {
         self.way.send(Way::Through).unwrap();
     }
 }

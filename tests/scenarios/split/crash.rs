@@ -99,14 +99,21 @@ async fn assert_writes(db: &super::world::Db, tenant: &SampleTenant, may: bool, 
     assert_eq!(db.execute(&write).await.is_ok(), may, "{told}");
 }
 
+/// Every point between two servers; of the other pairs, which differ in little but how rows are written, the three see a third
+/// of them each.
+fn points(pair: usize) -> impl Iterator<Item = usize> {
+    let every = if pair == 0 { 1 } else { PAIRS.len() - 1 };
+    (pair.saturating_sub(1)..).step_by(every)
+}
+
 /// A process can die between any two of its effects. Then the same call must go on, from whatever it finds, or take it all back.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_process_that_dies_at_any_point_is_continued_or_undone() {
-    for (from, to) in PAIRS {
+    for (number, (from, to)) in PAIRS.into_iter().enumerate() {
         let world = World::new(from, to).await;
         let globex = tenant("globex");
         for abort in [false, true] {
-            for at in 0.. {
+            for at in points(number) {
                 let told = format!("{from} to {to}, point {at}, abort {abort}");
                 let died = dies(world.request(globex).await.run(&Die::at(at))).await;
                 let step = world.app_db.transfers(Some(globex.id), 1).await.unwrap()[0].step;
@@ -142,10 +149,10 @@ async fn a_process_that_dies_at_any_point_is_continued_or_undone() {
 /// The same for the way back, with something written meanwhile.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rollback_that_dies_at_any_point_is_continued_by_the_next() {
-    for (from, to) in PAIRS {
+    for (number, (from, to)) in PAIRS.into_iter().enumerate() {
         let world = World::new(from, to).await;
         let globex = tenant("globex");
-        for at in 0.. {
+        for at in points(number) {
             let told = format!("{from} to {to}, point {at}");
             world.split(globex).await;
             let id = world.target.uuid(globex.id);

@@ -124,5 +124,5 @@ pub(crate) fn operation_pool(
 }
 
 pub(super) fn operation_options(tenantry: &Tenantry, create_if_missing: bool) -> PoolOptions {
-    PoolOptions { max_connections: 4, create_if_missing, ..tenantry.pool_options() }
+    PoolOptions { max_connections: 8, create_if_missing, ..tenantry.pool_options() }
 }

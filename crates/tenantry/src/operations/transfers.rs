@@ -205,7 +205,7 @@ impl TransfersReport {
 pub(super) fn findings(error: &TransferError) -> (Option<Plan>, Option<Report>) {
     match error {
         TransferError::Refused(plan) => (Some(plan.as_ref().clone()), None),
-        TransferError::Different(report) | TransferError::NotHeld(report) => (None, Some(report.as_ref().clone())),
+        TransferError::Different(report) => (None, Some(report.as_ref().clone())),
         TransferError::Failed { source, .. } => findings(source),
         _ => (None, None),
     }

@@ -1,7 +1,5 @@
 //! The end of the kept rows: they are deleted where the tenant has been, once the tenant is known to have them where it is.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-
 use tenantry_app_db::entities::TransferStep;
 use tenantry_connection::Engine;
 
@@ -13,10 +11,10 @@ use super::{
 use crate::{
     Endpoint, Error, Progress, Step,
     copy::clear,
-    fence::{Change, Holder},
-    plan::{is_one_database, read_both},
+    fence::{self, Change, Holder},
+    plan::{Refusal, is_one_database, prepare, read_both},
     quote,
-    verify::verify,
+    verify::{prevents_comparison, unexplained},
 };
 
 /// Deletes the rows that a transfer left behind, and no neighbour's: in the place that its record names and nowhere else.
@@ -61,13 +59,16 @@ async fn purge_held(
         return Err(Error::Request { problem });
     }
     deletable(source, current).await?;
-    let report = verify(source, current, &transfer.options, progress).await?;
-    if !report.holds_source() {
-        return Err(Error::NotHeld(Box::new(report)));
+    let prepared = prepare(source, current, &transfer.options, progress).await?;
+    let not_compared = prepared.plan.refusals.iter().filter(|refusal| prevents_comparison(refusal)).cloned();
+    let not_compared: Vec<Refusal> = not_compared.collect();
+    let unexplained = unexplained(source, current, &prepared, &transfer.options).await?;
+    if !unexplained.is_empty() || !not_compared.is_empty() {
+        return Err(Error::NotHeld(unexplained, not_compared));
     }
     run.take_kept().await?;
-    progress.step(Step::Purge);
-    run.purge_source(current).await
+    run.purge_source(current).await?;
+    run.record(run.advance(TransferStep::Purged)).await
 }
 
 impl Run<'_> {
@@ -77,23 +78,30 @@ impl Run<'_> {
         self.change(crate::Side::Source, |found| match found {
             Some(Holder::Kept(kept)) if kept == transfer => Ok(Change::Raise(Holder::Moving(stamp))),
             Some(found) if found.is_moving(transfer) => Ok(Change::Raise(Holder::Moving(stamp))),
+            Some(Holder::Left(left)) if left == transfer => Ok(Change::Nothing),
             found => Err(self.gone(crate::Side::Source, found)),
         })
         .await
     }
 
-    async fn purge_source(&mut self, current: &Endpoint) -> Result<(), Error> {
+    /// Deletes the tenant's rows where it is no more and leaves the fence as one that was left. That is the last effect: where
+    /// the fence says so, an earlier run has done it all.
+    pub(super) async fn purge_source(&mut self, current: &Endpoint) -> Result<(), Error> {
+        self.progress.step(Step::Purge);
+        let transfer = self.record.id;
+        let mut snapshot = self.source.snapshot().await?;
+        let found = fence::holder(&mut snapshot, &self.source.tenant).await?;
+        snapshot.rollback().await.map_err(Error::database("ending a snapshot"))?;
+        if found == Some(Holder::Left(transfer)) {
+            return Ok(());
+        }
         self.purged = delete(&self.source, current, self.progress).await?;
         self.point("purged");
-        let transfer = self.record.id;
-        let mine = AtomicBool::new(false);
         self.change(crate::Side::Source, |found| {
             let moving = found.is_some_and(|found| found.is_moving(transfer));
-            mine.store(moving, Ordering::Relaxed);
             Ok(if moving { Change::Raise(Holder::Left(transfer)) } else { Change::Nothing })
         })
-        .await?;
-        self.record(self.advance(TransferStep::Purged)).await
+        .await
     }
 }
 

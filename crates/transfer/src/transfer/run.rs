@@ -9,7 +9,7 @@ use tenantry_app_db::{
 use tenantry_connection::Actor;
 use tokio::task::AbortHandle;
 
-use super::{Done, Request, Transfer, purge::delete};
+use super::{Done, Request, Transfer, purge::delete, silence::Silence};
 use crate::{
     Endpoint, Error, FenceAfter, Options, Progress, Report, Side, Step,
     copy::{CopiedTable, Copying, copy},
@@ -106,17 +106,18 @@ impl<'a> Run<'a> {
     pub(super) async fn drive(mut self) -> Result<Done, Error> {
         self.take_fences_over().await?;
         loop {
+            let silence = Silence::watch(&self.source, &self.target, self.options.silence);
             let (step, done) = match self.record.step {
-                TransferStep::Planned => (Step::Fence, self.fence().await),
-                TransferStep::Fenced => (Step::Copy, self.copy().await),
-                TransferStep::Copied => (Step::Verify, self.verify().await),
-                TransferStep::Verified => (Step::CutOver, self.cut_over().await),
-                TransferStep::Placed => match self.finish().await {
+                TransferStep::Planned => (Step::Fence, silence.ends(self.fence()).await),
+                TransferStep::Fenced => (Step::Copy, silence.ends(self.copy()).await),
+                TransferStep::Copied => (Step::Verify, silence.ends(self.verify()).await),
+                TransferStep::Verified => (Step::CutOver, silence.ends(self.cut_over()).await),
+                TransferStep::Placed => match silence.ends(self.finish()).await {
                     Ok(()) => return Ok(self.done()),
                     Err(source) => return Err(self.placed_but(source).await),
                 },
                 TransferStep::Aborting => {
-                    self.take_back(String::new()).await?;
+                    silence.ends(self.take_back(String::new())).await?;
                     return Ok(self.done());
                 }
                 TransferStep::Finished | TransferStep::Purged | TransferStep::Returned | TransferStep::Aborted => {
@@ -161,6 +162,8 @@ impl<'a> Run<'a> {
         for side in sides {
             let taken = self.change(*side, |found| match found {
                 Some(found) if found.is_moving(self.record.id) => Ok(Change::Raise(Holder::Moving(self.stamp()))),
+                // The last thing that is done before the end is recorded.
+                Some(Holder::Left(left)) if left == self.record.id => Ok(Change::Nothing),
                 found => Err(self.gone(*side, found)),
             });
             taken.await?;
@@ -233,7 +236,10 @@ impl<'a> Run<'a> {
             }
             None => verify(&self.source, &self.target, self.options, self.progress).await?,
         };
-        let report = report.with_copied(&self.copied);
+        let mut report = report.with_copied(&self.copied);
+        if let Some(undoes) = self.record.undoes {
+            report.not_compared.retain(|refusal| !refusal.is_of_kept_rows(undoes));
+        }
         if !report.agrees() {
             return Err(Error::Different(Box::new(report)));
         }
@@ -274,17 +280,14 @@ impl<'a> Run<'a> {
         self.point("target open");
         let end = if self.record.undoes.is_some() {
             // Both sides were found equal, and nobody could write here since.
-            self.progress.step(Step::Purge);
-            self.purged = delete(&self.source, &self.target, self.progress).await?;
-            self.point("purged");
+            self.purge_source(&self.target.clone()).await?;
             TransferStep::Purged
         } else {
             TransferStep::Finished
         };
-        let (left, kept) = (Holder::Left(transfer), Holder::Kept(transfer));
-        let after = if end == TransferStep::Purged { left } else { kept };
+        let kept = Holder::Kept(transfer);
         self.change(Side::Source, |found| {
-            Ok(if moving(&found) { Change::Raise(after.clone()) } else { Change::Nothing })
+            Ok(if moving(&found) { Change::Raise(kept.clone()) } else { Change::Nothing })
         })
         .await?;
         self.point("source kept");
@@ -335,7 +338,8 @@ impl<'a> Run<'a> {
     /// A step failed: takes it all back and says what became of the fence. Returns without an error where the tenant turns out
     /// to be placed: the answer to the cutover was lost, and the record tells.
     async fn failed(&mut self, step: Step, source: Error) -> Result<(), Error> {
-        let fence = match self.take_back(source.to_string()).await {
+        let silence = Silence::watch(&self.source, &self.target, self.options.silence);
+        let fence = match silence.ends(self.take_back(source.to_string())).await {
             Ok(()) => FenceAfter::Lowered,
             Err(Error::TakenOver { transfer }) => match self.read_again().await {
                 Ok(()) if self.record.step == TransferStep::Placed => return Ok(()),

@@ -79,12 +79,6 @@ impl Report {
         self.not_compared.is_empty() && self.tables.iter().all(TableReport::agrees)
     }
 
-    /// Whether every row of the source is in the target as it is there.
-    pub(crate) fn holds_source(&self) -> bool {
-        self.not_compared.is_empty()
-            && self.tables.iter().all(|table| !table.compared || (table.missing == 0 && table.different == 0))
-    }
-
     /// Rows of the source, without the write log.
     pub fn records(&self) -> u64 {
         self.tables.iter().filter(|table| !table.log).map(|table| table.source).sum()

@@ -4,7 +4,10 @@
 //! target's write log: by an entry of that record which the source's log does not have, hence one written since. Whatever no
 //! entry explains was lost or changed by something else, and the source may be the last place that has it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
 
 use tenantry_connection::{Engine, Transaction};
 use tenantry_migrations::tables::WRITE_LOG;
@@ -152,6 +155,18 @@ fn record_id(pair: &Pair) -> Option<usize> {
     let logged = pair.target.triggers.iter().any(|trigger| trigger.ours && trigger.name.starts_with("tenantry_write"));
     let id = pair.columns.iter().position(|column| column.name == "id")?;
     (logged && !pair.log && pair.key.as_deref() == Some(&[id])).then_some(id)
+}
+
+impl fmt::Display for Unexplained {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { table, missing, different, samples } = self;
+        write!(f, "{table}: {missing} missing, {different} different without an entry in the write log")?;
+        let keys: Vec<&str> = samples.iter().map(|sample| sample.key.as_str()).collect();
+        if !keys.is_empty() {
+            write!(f, " ({}{})", keys.join(", "), if keys.len() as u64 == missing + different { "" } else { ", …" })?;
+        }
+        Ok(())
+    }
 }
 
 impl Unexplained {
