@@ -16,10 +16,10 @@ use tenantry::{
     migrations::{TenantDataMigrator, tables::BUSINESS_TABLES},
     operations::{
         self, DataSourceIsolation, Direction, IsolationScope, MigrateScope, SplitAction, SplitReport, TenantSplit,
-        TransferTarget,
+        TransferAction, TransferReport, TransferTarget,
     },
     repository::{Query, RepositoryExt},
-    transfer::{Report, Unwatched},
+    transfer::{Options, Report, Unwatched},
 };
 use tenantry_test_support::sample::{self, SampleTenant, TENANTS};
 use uuid::Uuid;
@@ -99,6 +99,7 @@ impl Story<'_> {
         self.test_connections().await?;
         self.attack().await?;
         self.roll_back().await?;
+        self.move_and_return().await?;
         self.logs().await?;
         self.measure().await
     }
@@ -280,7 +281,7 @@ impl Story<'_> {
 
     async fn roll_back(&self) -> Result<(), Failure> {
         let globex = &TENANTS[2];
-        heading(7, "One tenant is taken back, since nothing was written for it meanwhile");
+        heading(7, "One tenant is taken back to the single database");
         let done = self.act(globex, &self.world.target(globex), SplitAction::Rollback).await?;
         expect(&done, "rolled_back")?;
         let purged = done.purged.unwrap_or_default();
@@ -292,8 +293,79 @@ impl Story<'_> {
         Ok(())
     }
 
+    async fn move_and_return(&self) -> Result<(), Failure> {
+        let acme = &TENANTS[1];
+        heading(8, "A tenant moves to a database of its own, and back with what it wrote there");
+        let (target, options, actor) = (self.world.own(acme)?, Options::default(), Reference::actor("demo"));
+        let planned =
+            operations::plan_transfer::<TenantDataMigrator>(self.tenantry, acme.id, &target, &options, &Unwatched);
+        let planned = planned.await?;
+        if let Some(plan) = &planned.plan {
+            println!(
+                "The plan for {} → {}: {} records, {} reason(s) against it\n",
+                acme.subdomain,
+                shorten(planned.target.as_str()),
+                plan.records(),
+                plan.refusals.len()
+            );
+        }
+        let plan = planned.plan.as_ref();
+        let moved = operations::run_transfer::<TenantDataMigrator>(
+            self.tenantry,
+            acme.id,
+            &target,
+            plan,
+            &options,
+            &actor,
+            &Unwatched,
+        );
+        let moved = Self::came_to(moved.await?, "moved")?;
+        let transfer = moved.transfer.ok_or_else(|| Failure::Argument("the transfer is not recorded".to_owned()))?;
+
+        let accounts = self.handle(acme).await?;
+        let accounts = accounts.repository::<accounts::Entity>();
+        let model = accounts::ActiveModel { name: Set("Won meanwhile".to_owned()), ..Default::default() };
+        let created = accounts.create(model).await.map_err(Failure::demo)?;
+        println!("\nIt creates an account there, and is brought back:\n");
+        let back = operations::continue_transfer(
+            self.tenantry,
+            transfer,
+            TransferAction::RollBack,
+            &options,
+            &actor,
+            &Unwatched,
+        );
+        Self::came_to(back.await?, "returned")?;
+        let there = self.handle(acme).await?;
+        let found = there.repository::<accounts::Entity>().find_by_id(created.id).await.map_err(Failure::demo)?;
+        if found.is_none() {
+            return Err(Failure::Argument("what was written in the new place is lost".to_owned()));
+        }
+        let placed = self.tenantry.app_db().placement(acme.id).await.map_err(tenantry::Error::from)?;
+        let place = placed.and_then(|placed| placed.url).unwrap_or_default();
+        println!("\nThe account came along to {}", shorten(&place));
+        Ok(())
+    }
+
+    /// Prints what a transfer found and its last line.
+    fn came_to(report: TransferReport, outcome: &str) -> Result<TransferReport, Failure> {
+        if !report.passed() || report.outcome != outcome {
+            let refusals = report.plan.iter().flat_map(|plan| &plan.refusals).map(ToString::to_string);
+            let reasons: Vec<_> = report.error.iter().cloned().chain(refusals).collect();
+            return Err(Failure::Argument(format!("{report}: {}", reasons.join("; "))));
+        }
+        if let Some(found) = &report.report {
+            println!("{}\n", comparison(found));
+        }
+        if let Some(log) = report.write_log() {
+            println!("{log}");
+        }
+        println!("{report}");
+        Ok(report)
+    }
+
     async fn logs(&self) -> Result<(), Failure> {
-        heading(8, "What the application database has recorded, and the caches");
+        heading(9, "What the application database has recorded, and the caches");
         let entries = self.tenantry.app_db().audit_entries(None, 100).await.map_err(tenantry::Error::from)?;
         let rows: Vec<_> = entries
             .iter()

@@ -34,6 +34,7 @@ struct Servers {
     legacy: Database,
     shared: Database,
     dedicated: Database,
+    own: Database,
 }
 
 impl World {
@@ -77,6 +78,7 @@ impl World {
                 legacy: first.create_database("legacy")?,
                 shared: first.create_database("shared")?,
                 dedicated: second.create_database("dedicated")?,
+                own: second.create_database("own")?,
             })
         });
         let servers = started.await.map_err(Failure::demo)?.map_err(Failure::demo)?;
@@ -121,6 +123,23 @@ impl World {
         }
     }
 
+    /// A database of its own for a tenant that is in the default data source.
+    pub(crate) fn own(&self, tenant: &SampleTenant) -> Result<TransferTarget, Failure> {
+        let data_source = match &self.place {
+            Place::Servers(servers) => (url(&servers.own)?, Some(logins(&servers.own)?)),
+            Place::Files { folder, .. } => {
+                let file = folder.join("tenants").join(format!("{}-own.db", tenant.subdomain));
+                (DataSourceUrl::parse(&format!("sqlite:{}", file.display())).map_err(Failure::demo)?, None)
+            }
+        };
+        Ok(TransferTarget {
+            data_source: Some(data_source),
+            kind: Some(tenantry::app_db::entities::SourceKind::Dedicated),
+            prepare: true,
+            ..TransferTarget::default()
+        })
+    }
+
     /// A pool for each data source, with a login that sees every row.
     pub(crate) fn data_sources(&self) -> Result<Vec<Pool>, Failure> {
         let options = PoolOptions::default();
@@ -137,7 +156,7 @@ impl World {
                     })
                     .collect()
             }
-            Place::Servers(servers) => [&servers.shared, &servers.dedicated]
+            Place::Servers(servers) => [&servers.shared, &servers.dedicated, &servers.own]
                 .into_iter()
                 .map(|database| {
                     let login = login(&database.service)?;
