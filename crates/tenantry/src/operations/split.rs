@@ -192,8 +192,10 @@ async fn act<M: MigratorTrait>(
             entry.done(done, "placed");
         }
         (SplitAction::Rollback, None, Some(open)) => {
-            let abort = TransferAction::Abort;
-            entry.done(continue_transfer(tenantry, open.id, abort, &options, actor, progress).await?, "rolled_back");
+            // A rollback that was interrupted after its cutover goes on; anything else is taken back.
+            let placed = open.step == TransferStep::Placed;
+            let action = if placed { TransferAction::Resume } else { TransferAction::Abort };
+            entry.done(continue_transfer(tenantry, open.id, action, &options, actor, progress).await?, "rolled_back");
         }
         // It is where it belongs: a rollback that is run again has nothing left to do.
         (SplitAction::Rollback, None, None) => entry.outcome = "rolled_back",
