@@ -94,7 +94,7 @@ async fn on_postgres_the_pages_hold_and_what_is_broken_is_named() {
     said.after("--rollback").contains(&[": rolled back", "58 rows were deleted from the data source"]);
     said.after("--tenant \"$FIRST_TENANT\"\n").contains(&[": placed", "58 records in 13 tables"]);
 
-    a_lost_row_is_named_and_keeps_the_tenant_there(&shell);
+    a_lost_row_is_named_and_comes_back_lost(&shell);
     broken_isolation_is_named(&shell);
 }
 
@@ -105,17 +105,16 @@ fn a_kept_row_is_fenced(legacy: &tenantry_test_support::cluster::Database) {
     assert_eq!(error.sqlstate(), Some("TN001"), "{error}");
     let page = Page::read(SPLITTING);
     for part in
-        ["is fenced: transfer: split to ", "Ask the application database again where the tenant is, and retry there."]
+        [": kept, moved to postgresql://", "Ask the application database again where the tenant is, and retry there."]
     {
         assert!(error.to_string().contains(part) && page.text().contains(part), "{part:?}: {error}");
     }
 }
 
-/// A row that disappears from a data source after the split: the verification names it, a rollback would lose the deletion and is
-/// refused, and the page's way by hand leads back.
-fn a_lost_row_is_named_and_keeps_the_tenant_there(shell: &Shell) {
+/// A row that disappears from a data source after the split: the verification names it, and going back takes the deletion along.
+fn a_lost_row_is_named_and_comes_back_lost(shell: &Shell) {
     let default = TENANTS[0].id;
-    let data = shell.get("DATA_DATABASE");
+    let (data, legacy) = (shell.get("DATA_DATABASE"), shell.get("LEGACY_DATABASE"));
     let lost = shell.psql(
         &data,
         &format!(
@@ -125,30 +124,20 @@ fn a_lost_row_is_named_and_keeps_the_tenant_there(shell: &Shell) {
     let lost = lost.lines().next().unwrap();
     let named = format!("notes: 1 missing, 0 extra, 0 different ({lost} missing)");
     shell.fails("cargo xtask migrate-tenant-data --tenant default --verify").contains(&["WRONG", &named]);
-    shell
-        .fails("cargo xtask migrate-tenant-data --tenant default --rollback")
-        .contains(&["rows were written to the target since the cutover, so going back would lose them", &named]);
 
-    let legacy = shell.get("LEGACY_DATABASE");
-    let same = format!("BEGIN; SET LOCAL tenantry.transfer = 'on'; DELETE FROM notes WHERE id = '{lost}'; COMMIT");
-    shell.psql(&legacy, &format!("UPDATE tenants SET status = 'suspended' WHERE id = '{default}'"));
-    shell.psql(&legacy, &same);
-    shell.succeeds("cargo xtask migrate-tenant-data --tenant default --verify").contains(&["252 records in 13 tables"]);
+    shell.psql(&legacy, &format!("UPDATE tenantry.fence SET reason = 'by hand' WHERE tenant_id = '{default}'"));
+    let kept = shell.psql(&legacy, &format!("SELECT count(*) FROM notes WHERE id = '{lost}'"));
+    assert_eq!(kept.trim(), "1");
+    shell.fails("cargo xtask migrate-tenant-data --tenant default --rollback").contains(&["by hand"]);
+    let transfer = shell.succeeds("cargo xtask transfer status default --json");
+    let transfer: serde_json::Value = serde_json::from_str(transfer.text().trim()).unwrap();
+    let reason = format!("transfer {}: kept, moved to elsewhere", transfer["id"].as_str().unwrap());
+    shell.psql(&legacy, &format!("UPDATE tenantry.fence SET reason = '{reason}' WHERE tenant_id = '{default}'"));
     shell
-        .fails("cargo xtask migrate-tenant-data --tenant default --rollback")
-        .contains(&["no row differs, but the write log has 1 of its writes"]);
-    shell.psql(&data, &format!("SELECT tenantry.raise_fence('{default}', 'by hand')"));
-    shell
-        .fails("cargo xtask migrate-tenant-data --tenant default --rollback")
-        .contains(&["the tenant is fenced at the target for another reason (by hand); end that first"]);
-    shell.psql(&data, &format!("SELECT tenantry.lower_fence('{default}')"));
-    shell.psql(&data, &format!("DELETE FROM write_log WHERE tenant_id = '{default}'"));
-    shell.succeeds("cargo xtask migrate-tenant-data --tenant default --rollback").contains(&["252 rows were deleted"]);
-    shell.psql(&legacy, &format!("UPDATE tenants SET status = 'active' WHERE id = '{default}'"));
-
-    // What a crash after the fence leaves behind, and the page's way out of it.
-    shell.psql(&legacy, &format!("SELECT tenantry.raise_fence('{default}', 'transfer: split to nowhere')"));
-    shell.succeeds("cargo xtask migrate-tenant-data --tenant default --rollback").contains(&["rolled back"]);
+        .succeeds("cargo xtask migrate-tenant-data --tenant default --rollback")
+        .contains(&["252 records in 13 tables"]);
+    let kept = shell.psql(&legacy, &format!("SELECT count(*) FROM notes WHERE id = '{lost}'"));
+    assert_eq!(kept.trim(), "0", "what was deleted stays deleted");
     shell.psql(&legacy, &format!("UPDATE accounts SET name = name WHERE tenant_id = '{default}'"));
     shell.succeeds("cargo xtask migrate-tenant-data --tenant default").contains(&["252 records in 13 tables"]);
 }
