@@ -61,7 +61,7 @@ pub(super) fn page(workspace: &Workspace) -> Result<String, Failure> {
             write!(page, "\n## {path}\n\n{meaning}\n\n| variant | text | what it means, what to do |\n|---|---|---|\n");
         for Variant { name, text, meaning } in variants {
             let shown = text.as_deref().map_or("*its source's*".to_owned(), |text| code(&with_gaps(text)));
-            let remedy = text.as_deref().and_then(|text| remedies.iter().find(|remedy| remedy.is_of(text)));
+            let remedy = text.as_deref().and_then(|text| nearest(&remedies, text));
             let remedy = remedy.map(Remedy::link).unwrap_or_default();
             let _ = writeln!(page, "| `{name}` | {shown} | {}{remedy} |", meaning.replace('|', "\\|"));
         }
@@ -233,12 +233,23 @@ fn remedies(text: &str) -> Vec<Remedy> {
     found
 }
 
+/// Of those that may be meant, the one that quotes most of the text.
+fn nearest<'a>(remedies: &'a [Remedy], text: &str) -> Option<&'a Remedy> {
+    let quotes = |remedy: &&Remedy| parts(text).filter(|part| remedy.message.contains(part)).count();
+    // The last of several is taken, and the first shall be.
+    remedies.iter().rev().filter(|remedy| remedy.is_of(text)).max_by_key(quotes)
+}
+
+/// What a message says literally, between its placeholders.
+fn parts(text: &str) -> impl Iterator<Item = &str> {
+    let parts = text.split(['{', '`']).map(|part| part.split_once('}').map_or(part, |(_, after)| after));
+    parts.map(|part| part.trim_matches(|c: char| !c.is_alphanumeric())).filter(|part| !part.is_empty())
+}
+
 impl Remedy {
     /// By the longest part of the text that is always there, as the scenario does that holds the two together.
     fn is_of(&self, text: &str) -> bool {
-        let parts = text.split(['{', '`']).map(|part| part.split_once('}').map_or(part, |(_, after)| after));
-        let parts = parts.map(|part| part.trim_matches(|c: char| !c.is_alphanumeric()));
-        let longest = parts.max_by_key(|part| part.len()).unwrap_or_default();
+        let longest = parts(text).max_by_key(|part| part.len()).unwrap_or_default();
         longest.len() >= 6 && self.message.contains(longest)
     }
 
@@ -279,7 +290,7 @@ mod tests {
     fn what_to_do_is_found_by_the_text() {
         let page = "# T\n## One\n| `no way to …` | go [back](#t) |\n| `no ship to …` | the same, by land |\n### `it … is broken for good`\nBuy.\n";
         let remedies = remedies(page);
-        let of = |text| remedies.iter().find(|remedy| remedy.is_of(text)).map(Remedy::link);
+        let of = |text| nearest(&remedies, text).map(Remedy::link);
         let by_land = " → [One](troubleshooting.md#one): go [back](troubleshooting.md#t), by land";
         assert_eq!(of("no ship to {x}").unwrap(), by_land);
         let broken = " → [it … is broken for good](troubleshooting.md#it--is-broken-for-good)";
