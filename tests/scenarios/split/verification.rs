@@ -1,11 +1,11 @@
 //! What differs is found and named by table, key and column, and never by value.
 
 use tenantry_transfer::{
-    Error, Outcome, Refusal, Unwatched,
+    Error, Outcome, Progress, Refusal, Step, Unwatched,
     verify::{Found, TableReport},
 };
 
-use super::world::{PAIRS, World, tenant};
+use super::world::{PAIRS, World, chain, tenant};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lost_a_changed_and_an_added_row_are_each_named() {
@@ -84,6 +84,36 @@ async fn a_row_that_is_in_the_target_before_is_reported_and_stays() {
         let there = Refusal::RowsInTarget { table: "accounts".to_owned(), rows: 1 };
         assert_eq!(plan.refusals, [there], "{from} to {to}");
         assert_eq!(world.target.number("SELECT count(*) AS n FROM accounts WHERE name = 'kept'").await, 1);
+        assert_eq!(world.placed_at(globex).await, None);
+        let write = format!("UPDATE accounts SET notes = 'open' WHERE tenant_id = {}", world.source.uuid(globex.id));
+        world.source.execute(&write).await.unwrap();
+    }
+}
+
+/// A table that was made between the plan and the cutover was neither copied nor compared, and the move called itself whole.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_that_is_made_during_the_move_ends_it() {
+    /// Makes the table when the rows are compared.
+    struct Making(tokio::runtime::Handle, std::sync::Arc<World>);
+
+    impl Progress for Making {
+        fn step(&self, step: Step) {
+            if step == Step::Verify {
+                let world = self.1.clone();
+                let made = self.0.spawn(async move {
+                    world.source.execute("CREATE TABLE late (tenant_id text NOT NULL, id integer PRIMARY KEY)").await
+                });
+                tokio::task::block_in_place(|| self.0.block_on(made)).unwrap().unwrap();
+            }
+        }
+    }
+
+    for (from, to) in PAIRS {
+        let world = std::sync::Arc::new(World::new(from, to).await);
+        let globex = tenant("globex");
+        let making = Making(tokio::runtime::Handle::current(), world.clone());
+        let error = world.request(globex).await.run(&making).await.unwrap_err();
+        assert!(chain(&error).contains("table late was made"), "{from} to {to}: {}", chain(&error));
         assert_eq!(world.placed_at(globex).await, None);
         let write = format!("UPDATE accounts SET notes = 'open' WHERE tenant_id = {}", world.source.uuid(globex.id));
         world.source.execute(&write).await.unwrap();

@@ -5,13 +5,14 @@ use std::{
     ops::Range,
 };
 
-use tenantry_connection::Engine;
+use sea_orm::{DbBackend, Statement};
+use tenantry_connection::{Engine, Transaction};
 use tenantry_migrations::tables::WRITE_LOG;
 use tenantry_realm::TenantKey;
 
 use super::{PlannedColumn, Refusal, order};
 use crate::{
-    Endpoint, Side,
+    Endpoint, Error, Side,
     catalog::{Catalog, Column, Rights, Table},
     kind::Kind,
     rows::{Reading, tenant_filter},
@@ -139,6 +140,39 @@ impl Structure {
             silence,
         };
         (structure, refusals)
+    }
+
+    /// Refuses a tenant table of the source that was made since the catalogs were read: it was neither copied nor compared.
+    ///
+    /// # Errors
+    /// [`Error::Request`] that names it; [`Error::Database`].
+    pub(crate) async fn refuse_new_tables(&self, source: &mut Transaction) -> Result<(), Error> {
+        const DOING: &str = "looking for new tables at the source";
+        let (backend, sql) = match self.source.engine {
+            Engine::Postgres => (
+                DbBackend::Postgres,
+                "SELECT c.relname::text AS name FROM pg_catalog.pg_attribute AS a \
+                 JOIN pg_catalog.pg_class AS c ON c.oid = a.attrelid \
+                 JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace \
+                 WHERE a.attname = $1 AND NOT a.attisdropped AND c.relkind IN ('r', 'p') AND NOT c.relispartition \
+                 AND n.nspname = pg_catalog.current_schema()",
+            ),
+            Engine::Sqlite => (
+                DbBackend::Sqlite,
+                "SELECT t.name AS name FROM sqlite_schema AS t, pragma_table_xinfo(t.name) AS c \
+                 WHERE t.type = 'table' AND t.sql NOT LIKE 'CREATE VIRTUAL TABLE%' AND c.name = ?",
+            ),
+        };
+        let column = self.source.tenant_column.as_str();
+        let statement = Statement::from_sql_and_values(backend, sql, [column.into()]);
+        for row in source.query_all(statement).await.map_err(Error::database(DOING))? {
+            let name: String = row.try_get("", "name").map_err(Error::answer(DOING))?;
+            if !self.source.tenant_tables.contains(&name) && !self.left_out.contains(&name) {
+                let problem = format!("table {name} was made at the source while its tenant was moved; begin again");
+                return Err(Error::Request { problem });
+            }
+        }
+        Ok(())
     }
 
     /// What to read of a table at one end.
