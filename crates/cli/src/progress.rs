@@ -68,7 +68,7 @@ impl Bars {
 
     /// The transfer of one more tenant. Its bar is gone with this value, and leaves nothing: the report says what came of it.
     pub(crate) fn tenant(&self, subdomain: &str) -> TransferBar {
-        let style = ProgressStyle::with_template("{prefix:<24} {bar:30} {msg}").ok();
+        let style = ProgressStyle::with_template("{prefix:<16} {bar:30} {msg}").ok();
         let bar = self.bars.as_ref().map(|bars| {
             let bar = bars.add(ProgressBar::new(0)).with_prefix(printable(subdomain).into_owned());
             bar.enable_steady_tick(TICK);
@@ -124,9 +124,8 @@ impl TransferBar {
 impl Progress for TransferBar {
     fn step(&self, step: Step) {
         self.change(|work| work.step(step));
-        match &self.bar {
-            Some(bar) => bar.set_prefix(printable(&format!("{}: {step}", self.tenant)).into_owned()),
-            None => tell(&format!("{}: {step}", self.tenant)),
+        if self.bar.is_none() {
+            tell(&format!("{}: {step}", self.tenant));
         }
     }
 

@@ -57,10 +57,10 @@ fn of(error: &Error) -> Option<String> {
         }
         Error::UnknownTenant(_) => "a subdomain is written without the domain that follows it",
         Error::NoDefaultDataSource => {
-            "--data-source names one: sqlite:/path/to/file.db, or postgresql://host:5432/database"
+            "--data-source (of `transfer`: --to) names one: sqlite:/path/to/file.db, or postgresql://host:5432/database"
         }
         Error::NoLogins(_) => {
-            "the logins of a --data-source are read from DATA_SOURCE_ANON_KEY and DATA_SOURCE_SERVICE_KEY, each \
+            "the logins of a --data-source or --to are read from DATA_SOURCE_ANON_KEY and DATA_SOURCE_SERVICE_KEY, each \
              `user:password`"
         }
         Error::NoKeyring => MAKE_A_KEY,
