@@ -123,6 +123,8 @@ impl TransferBar {
 
 impl Progress for TransferBar {
     fn step(&self, step: Step) {
+        // A line of its own tells of it: the next one has time.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).told = Instant::now();
         self.change(|work| work.step(step));
         if self.bar.is_none() {
             tell(&format!("{}: {step}", self.tenant));
