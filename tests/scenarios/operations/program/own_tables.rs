@@ -86,7 +86,7 @@ async fn every_command_works_on_tables_of_the_applications_own(world: World) {
     assert!(probe("acme")["error"].as_str().unwrap().contains("not a valid bigint"), "{probed:#}");
     assert!(probe("globex")["error"].is_null() && probe("globex")["read_back"] == true, "{probed:#}");
     depot.exits(0, &["migrate", "up"]);
-    let refused = depot.json(1, &["migrate-tenant-data", "--tenant", "acme", "--dry-run"]);
+    let refused = depot.json(1, &["migrate-tenant-data", "--tenant", "acme", "--verify"]);
     assert_eq!(refused["tenants"][0]["outcome"], "failed", "{refused:#}");
 }
 
