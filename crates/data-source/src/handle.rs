@@ -128,16 +128,32 @@ pub(crate) mod sealed {
     pub struct Checked {
         statement: Statement,
         raw: bool,
+        /// The tenant's id that is written into it; none where no builder wrote one.
+        key: Option<TenantKey>,
     }
 
     impl Checked {
         pub(crate) fn new(statement: Statement) -> Self {
-            Self { statement, raw: false }
+            Self { statement, raw: false, key: None }
         }
 
         /// Text of the application's own, or with some in it, which may leave something behind in its session.
         pub(crate) fn raw(statement: Statement) -> Self {
-            Self { statement, raw: true }
+            Self { statement, raw: true, key: None }
+        }
+
+        /// The same, which names the tenant by this id.
+        pub(crate) fn naming(self, key: &TenantKey) -> Self {
+            Self { key: Some(key.clone()), ..self }
+        }
+
+        /// Refuses a place where the tenant has another id: the handle has followed its tenant since the statement was made, and
+        /// there the id may be a neighbour's.
+        pub(crate) fn must_be_for(&self, context: &TenantContext) -> Result<(), Error> {
+            match &self.key {
+                Some(key) if *key != context.key => Err(Error::Moved { tenant: context.tenant_id }),
+                _ => Ok(()),
+            }
         }
 
         pub(crate) fn is_raw(&self) -> bool {
@@ -348,7 +364,9 @@ impl sealed::Handle for TenantDb {
         if statement.is_raw() {
             return Box::pin(self.query_raw(statement, mode)).await;
         }
-        let TenantContext { pool, session, .. } = &**self.current();
+        let context = self.current();
+        statement.must_be_for(context)?;
+        let TenantContext { pool, session, .. } = &**context;
         Ok(pool.admitted().await?.query_all(session, mode, statement.into_statement()).await?)
     }
 
@@ -356,7 +374,9 @@ impl sealed::Handle for TenantDb {
         if statement.is_raw() {
             return Box::pin(self.execute_raw(statement)).await;
         }
-        let TenantContext { pool, session, .. } = &**self.current();
+        let context = self.current();
+        statement.must_be_for(context)?;
+        let TenantContext { pool, session, .. } = &**context;
         Ok(pool.admitted().await?.execute(session, statement.into_statement()).await?)
     }
 

@@ -103,7 +103,8 @@ impl<E: TenantEntity> Scope<E> {
         }
         guard.check_statement(statement)?;
         let statement = statement.build(&context.backend());
-        Ok(if custom { Checked::raw(statement) } else { Checked::new(statement) })
+        let checked = if custom { Checked::raw(statement) } else { Checked::new(statement) };
+        Ok(checked.naming(&context.key))
     }
 
     fn decoder(&self) -> Decoder<E> {

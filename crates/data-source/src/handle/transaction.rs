@@ -161,6 +161,7 @@ impl TenantTransaction {
 
     /// As [`Self::attempt`], for a statement that may be raw SQL.
     async fn attempt_one(&self, statement: &Checked) -> Result<MutexGuard<'_, State>, Error> {
+        statement.must_be_for(&self.context)?;
         let mut state = self.attempt().await?;
         if statement.is_raw() {
             state.transaction()?.discard_session_at_end();
