@@ -197,6 +197,12 @@ impl Table {
     }
 }
 
+/// Whether a table with the tenant column is Tenantry's own, in a database whose other tables were left alone.
+pub(crate) fn is_ours(name: &str, left_out: &[String]) -> bool {
+    let is_app_db = left_out.iter().any(|name| name == APP_DB_TABLES[0]);
+    name == ROUTING_PROBE || name.starts_with(BOOKKEEPING_PREFIX) || (is_app_db && APP_DB_TABLES.contains(&name))
+}
+
 /// Sorts the tables that a database has into tenant tables, tables that hide tenants' rows, and others.
 fn sort_tables(
     engine: Engine,

@@ -22,7 +22,7 @@ use self::absent as sqlite;
 use serde::{Deserialize, Serialize};
 use tenantry_connection::{Engine, Transaction};
 
-pub(crate) use self::clear::clear;
+pub(crate) use self::clear::{any, clear};
 use crate::{
     Endpoint, Error, Options, Progress,
     canonical::Problem,

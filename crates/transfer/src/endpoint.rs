@@ -140,6 +140,8 @@ pub struct Options {
     /// For how long a server may answer nothing while a step waits for it. It is asked over a connection of its own, where the
     /// pool has one free. Then the step is given up, and what was done is taken back.
     pub silence: Duration,
+    /// How long a rollback waits before it deletes what it leaves behind: processes that have not heard of it yet read there.
+    pub settle: Duration,
 }
 
 impl Default for Options {
@@ -152,6 +154,7 @@ impl Default for Options {
             reference_tables: Vec::new(),
             lease: Duration::from_secs(20),
             silence: Duration::from_secs(30),
+            settle: Duration::ZERO,
         }
     }
 }

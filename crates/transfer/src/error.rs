@@ -116,6 +116,9 @@ pub enum Error {
         /// What was asked for.
         wanted: &'static str,
     },
+    /// Somebody has written rows of the tenant to the target since the plan was made. They may be the only ones there are.
+    #[error("the target has come to hold rows of this tenant since the plan was made; plan again, which names them")]
+    RowsInTarget,
     /// A server no longer answers.
     #[error(
         "the {side} has answered nothing for {waited_s} s; see whether its server and the network between are well"
@@ -262,6 +265,7 @@ impl Error {
             | Self::TakenOver { .. }
             | Self::NotAt { .. }
             | Self::FenceGone { .. }
+            | Self::RowsInTarget
             | Self::NotHeld(..)
             | Self::NotPlaced { .. }
             | Self::UnknownTenant { .. } => false,

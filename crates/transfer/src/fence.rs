@@ -65,6 +65,11 @@ impl Holder {
         matches!(self, Self::Moving(stamp) if stamp.transfer == transfer)
     }
 
+    /// Whether it is this run's, or an earlier one's of the same transfer. A later run's is not to be touched.
+    pub(crate) fn is_of(&self, run: Stamp) -> bool {
+        matches!(self, Self::Moving(stamp) if stamp.transfer == run.transfer && stamp.epoch <= run.epoch)
+    }
+
     /// The reason, as it is stored and as refusals of writes print it. `other` is where the rows are going, or have gone.
     pub(crate) fn reason(&self, other: &Endpoint) -> String {
         let url = other.pool.url();
@@ -95,7 +100,7 @@ async fn state(transaction: &mut Transaction, tenant: &TenantKey) -> Result<Opti
             "SELECT 1 AS found FROM pg_namespace n WHERE n.nspname = 'tenantry' \
              AND CASE WHEN has_schema_privilege(n.oid, 'USAGE') \
              THEN coalesce(has_table_privilege(to_regclass('tenantry.fence'), 'SELECT'), false) ELSE false END",
-            "SELECT coalesce(reason, '') AS reason FROM tenantry.fence WHERE fenced AND tenant_id = $1",
+            "SELECT coalesce(reason, '') AS reason FROM tenantry.fence WHERE fenced AND tenant_id = tenantry.fence_key($1)",
         ),
         Engine::Sqlite => (
             DbBackend::Sqlite,
@@ -155,6 +160,13 @@ pub(crate) async fn change(
     decide: impl Fn(Option<Holder>) -> Result<Change, Error>,
 ) -> Result<(), Error> {
     const DOING: &str = "changing the fence";
+    // Where nothing is to be done nobody is waited for, and there may be no fence to lock.
+    let mut snapshot = endpoint.snapshot().await?;
+    let found = holder(&mut snapshot, &endpoint.tenant).await?;
+    snapshot.rollback().await.map_err(Error::database(DOING))?;
+    if matches!(decide(found)?, Change::Nothing) {
+        return Ok(());
+    }
     let started = Instant::now();
     let (mut deadline, mut ended) = (options.fence_deadline, false);
     loop {
@@ -223,7 +235,10 @@ async fn set(transaction: &mut Transaction, endpoint: &Endpoint, reason: Option<
             crate::quote::sqlite_literal(reason)
         ),
         (Engine::Sqlite, None) => {
-            format!("UPDATE tenantry_fence SET fenced = 0, reason = NULL WHERE tenant_id = {tenant}")
+            format!(
+                "UPDATE tenantry_fence SET fenced = 0, reason = NULL, \
+                 changed_at = strftime('%Y-%m-%dT%H:%M:%f000+00:00', 'now') WHERE tenant_id = {tenant} AND fenced = 1"
+            )
         }
     });
     for sql in statements {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use sea_orm::Statement;
 use tenantry_connection::{Engine, Error as ConnectionError};
-use tenantry_transfer::{Error, Outcome, Step, Unwatched};
+use tenantry_transfer::{Error, FenceAfter, Outcome, Step, Unwatched};
 
 use super::world::{PAIRS, Watch, World, backend, chain, placed, tenant};
 
@@ -100,8 +100,10 @@ async fn a_writer_that_does_not_end_makes_the_split_give_up_and_change_nothing()
         let error = request.run(&Unwatched).await.unwrap_err();
         // A file has one writer at a time: there not even the transfer's own record is written.
         if from == Engine::Postgres {
-            let Error::Failed { step: Step::Fence, source, .. } = &error else { panic!("{}", chain(&error)) };
+            let Error::Failed { step: Step::Fence, source, fence } = &error else { panic!("{}", chain(&error)) };
             assert!(matches!(**source, Error::Writers { .. }), "{}", chain(&error));
+            // The writer is still open, and giving up does not wait for it once more.
+            assert!(matches!(fence, FenceAfter::Lowered), "{}", chain(&error));
         }
         assert!(error.is_retryable());
         writer.execute_raw_sql(&write).await.unwrap();

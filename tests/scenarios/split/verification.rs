@@ -1,7 +1,9 @@
 //! What differs is found and named by table, key and column, and never by value.
 
+use std::sync::Arc;
+
 use tenantry_transfer::{
-    Error, Outcome, Progress, Refusal, Step, Unwatched,
+    Error, FenceAfter, Outcome, Progress, Refusal, Step, Unwatched,
     verify::{Found, TableReport},
 };
 
@@ -90,32 +92,69 @@ async fn a_row_that_is_in_the_target_before_is_reported_and_stays() {
     }
 }
 
+/// Does something behind the transfer's back when a step begins.
+struct Behind {
+    runtime: tokio::runtime::Handle,
+    world: Arc<World>,
+    at: Step,
+    target: bool,
+    sql: String,
+}
+
+impl Behind {
+    fn back(world: &Arc<World>, at: Step, target: bool, sql: impl Into<String>) -> Self {
+        Self { runtime: tokio::runtime::Handle::current(), world: world.clone(), at, target, sql: sql.into() }
+    }
+}
+
+impl Progress for Behind {
+    fn step(&self, step: Step) {
+        if step == self.at {
+            let (world, target, sql) = (self.world.clone(), self.target, self.sql.clone());
+            let done = self.runtime.spawn(async move {
+                let db = if target { &world.target } else { &world.source };
+                db.execute(&sql).await
+            });
+            tokio::task::block_in_place(|| self.runtime.block_on(done)).unwrap().unwrap();
+        }
+    }
+}
+
 /// A table that was made between the plan and the cutover was neither copied nor compared, and the move called itself whole.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_table_that_is_made_during_the_move_ends_it() {
-    /// Makes the table when the rows are compared.
-    struct Making(tokio::runtime::Handle, std::sync::Arc<World>);
-
-    impl Progress for Making {
-        fn step(&self, step: Step) {
-            if step == Step::Verify {
-                let world = self.1.clone();
-                let made = self.0.spawn(async move {
-                    world.source.execute("CREATE TABLE late (tenant_id text NOT NULL, id integer PRIMARY KEY)").await
-                });
-                tokio::task::block_in_place(|| self.0.block_on(made)).unwrap().unwrap();
-            }
-        }
-    }
-
     for (from, to) in PAIRS {
-        let world = std::sync::Arc::new(World::new(from, to).await);
+        let world = Arc::new(World::new(from, to).await);
         let globex = tenant("globex");
-        let making = Making(tokio::runtime::Handle::current(), world.clone());
-        let error = world.request(globex).await.run(&making).await.unwrap_err();
+        let sql = "CREATE TABLE late (tenant_id text NOT NULL, id integer PRIMARY KEY)";
+        let behind = Behind::back(&world, Step::Verify, false, sql);
+        let error = world.request(globex).await.run(&behind).await.unwrap_err();
         assert!(chain(&error).contains("table late was made"), "{from} to {to}: {}", chain(&error));
         assert_eq!(world.placed_at(globex).await, None);
         let write = format!("UPDATE accounts SET notes = 'open' WHERE tenant_id = {}", world.source.uuid(globex.id));
         world.source.execute(&write).await.unwrap();
+    }
+}
+
+/// Regression: a row that came into the target after the plan was taken for what an interrupted copy had left, and deleted.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_that_comes_into_the_target_after_the_plan_is_never_deleted() {
+    for (from, to) in PAIRS {
+        let world = Arc::new(World::new(from, to).await);
+        let globex = tenant("globex");
+        let id = world.target.uuid(globex.id);
+        let sql = format!("INSERT INTO locations (tenant_id, name) VALUES ({id}, 'restored by hand')");
+        let behind = Behind::back(&world, Step::Fence, true, sql);
+        let error = world.request(globex).await.run(&behind).await.unwrap_err();
+        let Error::Failed { source, fence, .. } = &error else { panic!("{}", chain(&error)) };
+        assert!(matches!(**source, Error::RowsInTarget), "{from} to {to}: {}", chain(&error));
+        assert!(matches!(fence, FenceAfter::Lowered), "{from} to {to}: {fence:?}");
+        assert_eq!(world.target.count("locations", globex).await, 1, "{from} to {to}");
+        // Neither end holds anybody's writes afterwards.
+        for db in [&world.source, &world.target] {
+            let write = format!("UPDATE locations SET name = 'open' WHERE tenant_id = {}", db.uuid(globex.id));
+            db.execute(&write).await.unwrap();
+        }
+        assert!(world.app_db.transfer_under_way(globex.id).await.unwrap().is_none());
     }
 }

@@ -454,7 +454,8 @@ async fn act(
         source: from.endpoint(tenantry, &open.from),
         target: to.endpoint(tenantry, &open.to),
         actor: actor.clone(),
-        options: options.clone(),
+        // Processes that hear nothing ask so often where their tenants are.
+        options: Options { settle: options.settle.max(tenantry.settings().placement_poll), ..options.clone() },
     };
     let done = match action {
         TransferAction::Resume => transfer.resume(progress).await.map_err(failed),

@@ -40,7 +40,7 @@ pub(crate) async fn clear(structure: &Structure, to: &mut Transaction) -> Result
 }
 
 /// Whether there is a single row.
-async fn any(structure: &Structure, to: &mut Transaction) -> Result<bool, Error> {
+pub(crate) async fn any(structure: &Structure, to: &mut Transaction) -> Result<bool, Error> {
     const DOING: &str = "looking for the tenant's rows in the target";
     let filter = structure.target.filter();
     for pairs in structure.pairs.chunks(AT_ONCE) {

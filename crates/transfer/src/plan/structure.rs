@@ -12,7 +12,7 @@ use tenantry_realm::TenantKey;
 
 use super::{PlannedColumn, Refusal, order};
 use crate::{
-    Endpoint, Error, Side,
+    Endpoint, Error, Side, catalog,
     catalog::{Catalog, Column, Rights, Table},
     kind::Kind,
     rows::{Reading, tenant_filter},
@@ -167,7 +167,7 @@ impl Structure {
         let statement = Statement::from_sql_and_values(backend, sql, [column.into()]);
         for row in source.query_all(statement).await.map_err(Error::database(DOING))? {
             let name: String = row.try_get("", "name").map_err(Error::answer(DOING))?;
-            if !self.source.tenant_tables.contains(&name) && !self.left_out.contains(&name) {
+            if !self.source.tenant_tables.contains(&name) && !catalog::is_ours(&name, &self.left_out) {
                 let problem = format!("table {name} was made at the source while its tenant was moved; begin again");
                 return Err(Error::Request { problem });
             }

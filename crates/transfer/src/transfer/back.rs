@@ -4,6 +4,7 @@ use tenantry_app_db::entities::TransferStep;
 
 use super::{
     Done, Request, Transfer,
+    purge::{deletable, nobody_refers},
     request::{is_at, placement},
     run::Run,
 };
@@ -34,6 +35,9 @@ pub(super) async fn rollback(transfer: &Transfer<'_>, progress: &dyn Progress) -
             target: transfer.target.pool.url().to_string(),
         });
     }
+    // What is left behind is deleted after the cutover, when it is too late to refuse.
+    deletable(&transfer.target, &transfer.source).await?;
+    nobody_refers(&transfer.target, &transfer.source).await?;
     let request = Request {
         app_db,
         tenant: record.tenant_id,

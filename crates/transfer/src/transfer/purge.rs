@@ -7,6 +7,7 @@ use super::{
     Done, Transfer,
     request::{is_at, placement},
     run::Run,
+    silence::Silence,
 };
 use crate::{
     Endpoint, Error, Progress, Step,
@@ -14,6 +15,7 @@ use crate::{
     fence::{self, Change, Holder},
     plan::{Refusal, is_one_database, prepare, read_both},
     quote,
+    rows::count,
     verify::{prevents_comparison, unexplained},
 };
 
@@ -29,9 +31,14 @@ use crate::{
 /// that the tenant lives in; [`Error::Busy`].
 pub async fn purge(transfer: &Transfer<'_>, current: &Endpoint, progress: &dyn Progress) -> Result<Done, Error> {
     let mut run = transfer.take("purged", |step| step == TransferStep::Finished, progress).await?;
-    match purge_held(&mut run, transfer, current, progress).await {
+    let silence = Silence::watch(&transfer.source, current, transfer.options.silence);
+    match silence.ends(purge_held(&mut run, transfer, current, progress)).await {
         Ok(()) => Ok(run.done()),
         Err(error) => {
+            // What was not deleted is kept on, and may be rolled back to.
+            if let Err(error) = run.keep_on().await {
+                tracing::warn!(transfer = %transfer.record.id, %error, "the kept rows' fence was not given back");
+            }
             run.release(Some(crate::error::chain(&error))).await;
             Err(error)
         }
@@ -59,6 +66,7 @@ async fn purge_held(
         return Err(Error::Request { problem });
     }
     deletable(source, current).await?;
+    nobody_refers(source, current).await?;
     let prepared = prepare(source, current, &transfer.options, progress).await?;
     let not_compared = prepared.plan.refusals.iter().filter(|refusal| prevents_comparison(refusal)).cloned();
     let not_compared: Vec<Refusal> = not_compared.collect();
@@ -72,6 +80,16 @@ async fn purge_held(
 }
 
 impl Run<'_> {
+    /// The fence over the kept rows says again that they are kept.
+    async fn keep_on(&self) -> Result<(), Error> {
+        let (transfer, stamp) = (self.record.id, self.stamp());
+        self.change(crate::Side::Source, |found| match found {
+            Some(Holder::Moving(found)) if found == stamp => Ok(Change::Raise(Holder::Kept(transfer))),
+            _ => Ok(Change::Nothing),
+        })
+        .await
+    }
+
     /// The fence over the kept rows becomes this run's.
     async fn take_kept(&self) -> Result<(), Error> {
         let (transfer, stamp) = (self.record.id, self.stamp());
@@ -97,9 +115,10 @@ impl Run<'_> {
         }
         self.purged = delete(&self.source, current, self.progress).await?;
         self.point("purged");
-        self.change(crate::Side::Source, |found| {
-            let moving = found.is_some_and(|found| found.is_moving(transfer));
-            Ok(if moving { Change::Raise(Holder::Left(transfer)) } else { Change::Nothing })
+        let stamp = self.stamp();
+        self.change(crate::Side::Source, |found| match found {
+            Some(found) if found.is_of(stamp) => Ok(Change::Raise(Holder::Left(transfer))),
+            found => Err(self.gone(crate::Side::Source, found)),
         })
         .await
     }
@@ -134,8 +153,46 @@ pub(super) async fn delete(
     Ok(deleted)
 }
 
+/// Refuses where a neighbour's row refers to one of the tenant's: deleting that would take the neighbour's along, or leave it
+/// dangling. Where foreign keys begin with the tenant column, nobody's can.
+pub(super) async fn nobody_refers(end: &Endpoint, other: &Endpoint) -> Result<(), Error> {
+    let (structure, _) = read_both(other, end).await?;
+    let mine = structure.target.filter();
+    let mut snapshot = end.snapshot().await?;
+    let mut references = Vec::new();
+    for child in &structure.pairs {
+        for key in &child.target.foreign_keys {
+            let parent = structure.pairs.iter().find(|pair| pair.name == key.parent);
+            references.extend(parent.map(|parent| (child, parent, key)));
+        }
+    }
+    for (child, parent, key) in references {
+        let column = &structure.target.tenant_column;
+        if key.columns.iter().any(|(from, to)| from == column && to == column) {
+            continue;
+        }
+        let (columns, referred): (Vec<String>, Vec<String>) =
+            key.columns.iter().map(|(from, to)| (quote::identifier(from), quote::identifier(to))).unzip();
+        let condition = format!(
+            "NOT ({mine}) AND ({}) IN (SELECT {} FROM {} WHERE {mine})",
+            columns.join(", "),
+            referred.join(", "),
+            parent.target.from
+        );
+        let rows = count(&mut snapshot, &child.target.from, &condition).await?;
+        if rows > 0 {
+            let problem = format!(
+                "{rows} row(s) of {} that belong to other tenants refer to rows of {} that would be deleted",
+                child.name, parent.name
+            );
+            return Err(Error::Request { problem });
+        }
+    }
+    snapshot.rollback().await.map_err(Error::database("ending a snapshot"))
+}
+
 /// Refuses beforehand what a deletion could not do.
-async fn deletable(end: &Endpoint, other: &Endpoint) -> Result<(), Error> {
+pub(super) async fn deletable(end: &Endpoint, other: &Endpoint) -> Result<(), Error> {
     let (structure, _) = read_both(other, end).await?;
     for pair in &structure.pairs {
         let triggers = pair.target.triggers.iter().filter(|trigger| !trigger.ours && trigger.on_delete);

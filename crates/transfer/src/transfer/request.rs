@@ -137,7 +137,14 @@ impl Request<'_> {
         if let Some(planned) = planned {
             planned.must_be(&prepared.plan)?;
         }
-        let prepared = prepared.accepted()?;
+        let prepared = match prepared.accepted() {
+            Ok(prepared) => prepared,
+            // What is in the way may be another run's, which was faster.
+            Err(refused) => match self.under_way().await? {
+                Some(open) => return self.go_on(open, progress).await,
+                None => return Err(refused),
+            },
+        };
         match Run::begin(self, None, prepared, progress).await {
             Ok(run) => run.drive().await.map(Outcome::Placed),
             // Somebody else was faster.

@@ -12,7 +12,7 @@ use tokio::task::AbortHandle;
 use super::{Done, Request, Transfer, purge::delete, silence::Silence};
 use crate::{
     Endpoint, Error, FenceAfter, Options, Progress, Report, Side, Step,
-    copy::{CopiedTable, Copying, copy},
+    copy::{CopiedTable, Copying, any, copy},
     fence::{self, Change, Holder, Stamp},
     plan::{Prepared, prepare, read_both},
     verify,
@@ -104,7 +104,9 @@ impl<'a> Run<'a> {
 
     /// From the step that it is at to the end, forward or back.
     pub(super) async fn drive(mut self) -> Result<Done, Error> {
-        self.take_fences_over().await?;
+        if let Err(source) = self.take_fences_over().await {
+            self.failed(Step::Fence, source).await?;
+        }
         loop {
             let silence = Silence::watch(&self.source, &self.target, self.options.silence);
             let (step, done) = match self.record.step {
@@ -175,6 +177,7 @@ impl<'a> Run<'a> {
         self.progress.step(Step::Fence);
         // Said before it is done, so that the time counts even where this run dies of it.
         self.record(Advance { holding: true, ..self.advance(TransferStep::Planned) }).await?;
+        self.still_mine().await?;
         self.point("target unfenced");
         let undoes = self.record.undoes;
         self.raise(Side::Target, |found| match (found, undoes) {
@@ -184,11 +187,27 @@ impl<'a> Run<'a> {
         })
         .await?;
         self.point("source unfenced");
-        let unfenced = match &self.prepared {
-            Some(prepared) => prepared.structure.source.unfenced.clone(),
-            None => read_both(&self.source, &self.target).await?.0.source.unfenced,
+        let read;
+        let structure = match &self.prepared {
+            Some(prepared) => &prepared.structure,
+            None => {
+                read = read_both(&self.source, &self.target).await?.0;
+                &read
+            }
         };
+        if undoes.is_none() {
+            // Nothing is copied before this step is recorded, so that whatever is there is somebody's. From here on nobody
+            // but this transfer writes it, and what a copy finds there is the copy's own.
+            let mut snapshot = self.target.snapshot().await?;
+            let there = any(structure, &mut snapshot).await?;
+            snapshot.rollback().await.map_err(Error::database("ending a snapshot"))?;
+            if there {
+                return Err(Error::RowsInTarget);
+            }
+        }
+        let unfenced = structure.source.unfenced.clone();
         fence::install(&self.source, &unfenced, self.options.fence_deadline).await?;
+        self.still_mine().await?;
         self.held = Some(Instant::now());
         self.raise(Side::Source, |_| false).await?;
         self.point("fenced");
@@ -288,14 +307,15 @@ impl<'a> Run<'a> {
     /// The tenant is placed; its writes are let through where it is now, and held where it was.
     async fn finish(&mut self) -> Result<(), Error> {
         self.progress.step(Step::Reopen);
-        let transfer = self.record.id;
-        let moving = |found: &Option<Holder>| found.as_ref().is_some_and(|found| found.is_moving(transfer));
+        let (transfer, stamp) = (self.record.id, self.stamp());
+        let moving = |found: &Option<Holder>| found.as_ref().is_some_and(|found| found.is_of(stamp));
         self.change(Side::Target, |found| Ok(if moving(&found) { Change::Lower } else { Change::Nothing })).await?;
         // A run that took over knows it from the record.
         let held = self.held.map(|held| held.elapsed()).or_else(|| self.record.held_for()).unwrap_or_default();
         self.point("target open");
         let end = if self.record.undoes.is_some() {
             // Both sides were found equal, and nobody could write here since.
+            tokio::time::sleep(self.options.settle).await;
             self.purge_source(&self.target.clone()).await?;
             TransferStep::Purged
         } else {
@@ -316,12 +336,15 @@ impl<'a> Run<'a> {
     /// The source comes first, so that the tenant writes again as soon as it can.
     pub(super) async fn take_back(&mut self, problem: String) -> Result<(), Error> {
         self.progress.step(Step::TakeBack);
+        if self.record.step == TransferStep::Planned {
+            return self.withdraw_and_end(problem).await;
+        }
         if self.record.step != TransferStep::Aborting {
             let problem = Some(problem).filter(|problem| !problem.is_empty());
             self.record(Advance { problem, ..self.advance(TransferStep::Aborting) }).await?;
         }
         let (transfer, stamp) = (self.record.id, self.stamp());
-        let moving = |found: &Option<Holder>| found.as_ref().is_some_and(|found| found.is_moving(transfer));
+        let moving = |found: &Option<Holder>| found.as_ref().is_some_and(|found| found.is_of(stamp));
         self.change(Side::Source, |found| Ok(if moving(&found) { Change::Lower } else { Change::Nothing })).await?;
         self.open = true;
         self.point("source open again");
@@ -351,16 +374,64 @@ impl<'a> Run<'a> {
         self.record(self.advance(TransferStep::Aborted)).await
     }
 
+    /// The same before anything was copied: whatever rows the target holds are not the transfer's.
+    async fn withdraw_and_end(&mut self, problem: String) -> Result<(), Error> {
+        self.withdraw(|found, stamp| found.is_of(stamp)).await?;
+        self.open = true;
+        self.point("withdrawn");
+        let problem = Some(problem).filter(|problem| !problem.is_empty());
+        self.record(Advance { problem, ..self.advance(TransferStep::Aborted) }).await
+    }
+
+    /// Takes the fences away again that are meant, and nothing else.
+    async fn withdraw(&self, meant: impl Fn(&Holder, Stamp) -> bool) -> Result<(), Error> {
+        let (stamp, undoes) = (self.stamp(), self.record.undoes);
+        for side in [Side::Source, Side::Target] {
+            self.change(side, |found| {
+                Ok(match (found, side, undoes) {
+                    (Some(found), Side::Target, Some(kept)) if meant(&found, stamp) => {
+                        Change::Raise(Holder::Kept(kept))
+                    }
+                    (Some(found), ..) if meant(&found, stamp) => Change::Lower,
+                    _ => Change::Nothing,
+                })
+            })
+            .await?;
+        }
+        Ok(())
+    }
+
+    /// Whether this run has not been taken over, asked just before it holds anybody's writes.
+    async fn still_mine(&self) -> Result<(), Error> {
+        match self.app_db.renew_transfer(&self.lease.held, self.options.lease).await {
+            Ok(()) => Ok(()),
+            Err(AppDbError::LeaseLost { transfer }) => Err(Error::TakenOver { transfer }),
+            Err(source) => Err(Error::AppDb { doing: "keeping the transfer's lease", source }),
+        }
+    }
+
     /// A step failed: takes it all back and says what became of the fence. Returns without an error where the tenant turns out
     /// to be placed: the answer to the cutover was lost, and the record tells.
     async fn failed(&mut self, step: Step, source: Error) -> Result<(), Error> {
         let silence = Silence::watch(&self.source, &self.target, self.options.silence);
-        let fence = match silence.ends(self.take_back(source.to_string())).await {
-            Ok(()) => FenceAfter::Lowered,
-            Err(Error::TakenOver { transfer }) => match self.read_again().await {
+        let mut taken = silence.ends(self.take_back(source.to_string())).await;
+        if let Err(Error::TakenOver { transfer }) = taken {
+            match self.read_again().await {
                 Ok(()) if self.record.step == TransferStep::Placed => return Ok(()),
-                _ => return Err(Error::TakenOver { transfer }),
-            },
+                // The answer to an earlier step was lost; now it is known from where to go back.
+                Ok(()) if self.record.step.is_under_way() => taken = self.take_back(source.to_string()).await,
+                Ok(()) => {}
+                Err(_) => {
+                    // What this run raised last, after another had gone on, nobody else would lower.
+                    if let Err(error) = self.withdraw(|found, stamp| *found == Holder::Moving(stamp)).await {
+                        tracing::warn!(%transfer, %error, "a fence of a run that was taken over may still be up");
+                    }
+                    return Err(Error::TakenOver { transfer });
+                }
+            }
+        }
+        let fence = match taken {
+            Ok(()) => FenceAfter::Lowered,
             Err(error) => {
                 let reason = crate::error::chain(&error);
                 if self.open { FenceAfter::Unfinished { reason } } else { FenceAfter::Raised { reason } }

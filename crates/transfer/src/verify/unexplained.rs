@@ -138,10 +138,16 @@ async fn settle(
     log: &mut Log<'_>,
     options: &Options,
 ) -> Result<(), Error> {
-    let explained = match waiting.is_empty() {
-        true => BTreeSet::new(),
-        false => log.explains(&pair.name, waiting.keys()).await?,
-    };
+    let (gone, changed): (Vec<_>, Vec<_>) =
+        waiting.iter().partition(|(_, difference)| difference.found == Found::Missing);
+    let mut explained = BTreeSet::new();
+    // That a row was once changed is no reason why it is gone.
+    for (records, deleted) in [(gone, true), (changed, false)] {
+        if !records.is_empty() {
+            let records = records.into_iter().map(|(record, _)| record);
+            explained.extend(log.explains(&pair.name, records, deleted).await?);
+        }
+    }
     for (record, difference) in std::mem::take(waiting) {
         if !explained.contains(&record) {
             counted.add(difference, options);
@@ -182,6 +188,21 @@ impl Unexplained {
     }
 }
 
+/// Where the source has no log to compare with, entries of an earlier stay must not explain anything: only those count that
+/// were made after the fence of the target was last changed, which the cutover did, by the target's own clock.
+fn since(engine: Engine, tenant: &str) -> String {
+    match engine {
+        Engine::Postgres => format!(
+            " AND logged_at > (SELECT f.changed_at FROM tenantry.fence AS f WHERE f.tenant_id = tenantry.fence_key({}))",
+            quote::postgres_literal(tenant)
+        ),
+        Engine::Sqlite => format!(
+            " AND logged_at > (SELECT f.changed_at FROM tenantry_fence AS f WHERE f.tenant_id = {})",
+            quote::sqlite_literal(tenant)
+        ),
+    }
+}
+
 /// The write logs of both ends.
 struct Log<'a> {
     structure: &'a Structure,
@@ -195,6 +216,7 @@ impl Log<'_> {
         &mut self,
         table: &str,
         records: impl Iterator<Item = &String>,
+        deleted: bool,
     ) -> Result<BTreeSet<String>, Error> {
         let structure = self.structure;
         let pair = structure.pairs.iter().find(|pair| pair.name == WRITE_LOG);
@@ -209,10 +231,12 @@ impl Log<'_> {
             table: WRITE_LOG.to_owned(),
             from: target.from.clone(),
             filter: format!(
-                "{} AND table_name = {} AND row_id IN ({})",
+                "{} AND table_name = {} AND row_id IN ({}){}{}",
                 structure.target.filter(),
                 text(engine, table),
-                literals.join(", ")
+                literals.join(", "),
+                if deleted { " AND operation = 'delete'" } else { "" },
+                if pair.is_none() { since(engine, &structure.target.tenant.to_string()) } else { String::new() }
             ),
             columns: vec![("row_id".to_owned(), Kind::Text), ("id".to_owned(), id.kind)],
             key: Vec::new(),
