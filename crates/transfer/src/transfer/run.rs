@@ -105,6 +105,9 @@ impl<'a> Run<'a> {
     /// From the step that it is at to the end, forward or back.
     pub(super) async fn drive(mut self) -> Result<Done, Error> {
         if let Err(source) = self.take_fences_over().await {
+            if self.record.step == TransferStep::Placed {
+                return Err(self.placed_but(source).await);
+            }
             self.failed(Step::Fence, source).await?;
         }
         loop {
@@ -335,6 +338,11 @@ impl<'a> Run<'a> {
     ///
     /// The source comes first, so that the tenant writes again as soon as it can.
     pub(super) async fn take_back(&mut self, problem: String) -> Result<(), Error> {
+        if !self.record.step.is_under_way() || self.record.step == TransferStep::Placed {
+            // The tenant is routed to the target: there is nothing to take back, and everything to lose.
+            let (transfer, step) = (self.record.id, self.record.step.as_str());
+            return Err(Error::NotAt { transfer, step, wanted: "taken back" });
+        }
         self.progress.step(Step::TakeBack);
         if self.record.step == TransferStep::Planned {
             return self.withdraw_and_end(problem).await;
