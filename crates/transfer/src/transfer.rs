@@ -21,6 +21,7 @@
 //! like any other, and the first transfer is `returned` by the cutover of the second.
 
 mod back;
+mod lease;
 mod purge;
 mod request;
 mod run;

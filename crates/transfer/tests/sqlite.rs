@@ -98,13 +98,14 @@ async fn keys_of_every_kind_are_compared_in_one_order() {
         }
     }
     execute(&pair.source, &format!("INSERT INTO \"odd \"\"names\"\"\" VALUES {}", rows.join(", "))).await;
-    let copied = pair.copy().await;
+    let prepared = pair.prepare().await;
+    let copied = pair.apply(&prepared, Copying::default()).await.unwrap();
     assert_eq!((copied[0].read, copied[0].copied, copied[0].already_there), (50, 50, 0));
     let report = pair.verify().await;
     assert!(report.agrees(), "{}", report.summary());
 
     // Again: everything is there, and nothing is written twice.
-    let copied = pair.copy().await;
+    let copied = pair.apply(&prepared, Copying::default()).await.unwrap();
     assert_eq!((copied[0].read, copied[0].copied, copied[0].already_there), (50, 0, 50));
 
     execute(&pair.target, "UPDATE \"odd \"\"names\"\"\" SET \"value \"\"x\"\"\" = NULL WHERE n = 9 AND region = 'ä'")
@@ -131,9 +132,10 @@ async fn tables_that_refer_to_each_other_in_a_circle_travel_as_does_one_that_ref
          INSERT INTO b VALUES ({id}, 1, 1), ({id}, 2, 2); INSERT INTO c VALUES ({id}, 1, 2)"
     );
     execute(&pair.source, &rows).await;
+    let prepared = pair.prepare().await;
     for _ in 0..2 {
         // The second time over what the first has left.
-        let copied = pair.apply(&pair.prepare().await, Copying { clear: true, ..Copying::default() }).await.unwrap();
+        let copied = pair.apply(&prepared, Copying { clear: true, ..Copying::default() }).await.unwrap();
         assert_eq!(
             copied.iter().map(|table| (table.table.as_str(), table.copied)).collect::<Vec<_>>(),
             [("a", 2), ("b", 2), ("c", 1)]

@@ -7,9 +7,8 @@ use tenantry_app_db::{
     entities::{TransferStep, transfers::Model},
 };
 use tenantry_connection::Actor;
-use tokio::task::AbortHandle;
 
-use super::{Done, Request, Transfer, purge::delete, silence::Silence};
+use super::{Done, Request, Transfer, lease::Lease, purge::delete, silence::Silence};
 use crate::{
     Endpoint, Error, FenceAfter, Options, Progress, Report, Side, Step,
     copy::{CopiedTable, Copying, any, copy},
@@ -18,9 +17,6 @@ use crate::{
     verify,
     verify::compare_all,
 };
-
-/// A lease is renewed this many times before it would run out.
-const RENEWALS: u32 = 4;
 
 pub(super) struct Run<'a> {
     app_db: &'a AppDb,
@@ -542,61 +538,5 @@ impl<'a> Run<'a> {
         decide: impl Fn(Option<Holder>) -> Result<Change, Error>,
     ) -> Result<(), Error> {
         fence::change(side, self.end(side), self.other(side), self.options, decide).await
-    }
-}
-
-/// The lease while a run lives: renewed in the background, given up at the latest when the run is dropped.
-struct Lease {
-    app_db: AppDb,
-    held: TransferLease,
-    renewing: AbortHandle,
-    ended: bool,
-}
-
-impl Lease {
-    fn keep(app_db: &AppDb, held: TransferLease, lasts: Duration) -> Self {
-        let renewing = {
-            let app_db = app_db.clone();
-            tokio::spawn(async move {
-                let mut every = tokio::time::interval((lasts / RENEWALS).max(Duration::from_millis(1)));
-                every.tick().await;
-                loop {
-                    every.tick().await;
-                    match app_db.renew_transfer(&held, lasts).await {
-                        Ok(()) => {}
-                        // The next step will say so.
-                        Err(AppDbError::LeaseLost { .. }) => return,
-                        Err(error) => tracing::warn!(transfer = %held.transfer, %error, "a lease was not renewed"),
-                    }
-                }
-            })
-        };
-        Self { app_db: app_db.clone(), held, renewing: renewing.abort_handle(), ended: false }
-    }
-
-    /// The record has ended, and the lease with it.
-    fn ended(&mut self) {
-        self.renewing.abort();
-        self.ended = true;
-    }
-
-    async fn release(&mut self, problem: Option<String>) {
-        self.ended();
-        if let Err(error) = self.app_db.release_transfer(&self.held, problem).await {
-            tracing::warn!(transfer = %self.held.transfer, %error, "a lease was not given up; it runs out by itself");
-        }
-    }
-}
-
-impl Drop for Lease {
-    fn drop(&mut self) {
-        self.renewing.abort();
-        // Best effort: without it the next run waits until the lease has run out.
-        if !self.ended
-            && let Ok(runtime) = tokio::runtime::Handle::try_current()
-        {
-            let (app_db, held) = (self.app_db.clone(), self.held);
-            runtime.spawn(async move { app_db.release_transfer(&held, None).await });
-        }
     }
 }

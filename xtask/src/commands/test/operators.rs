@@ -15,6 +15,13 @@ cargo xtask migrate up
 cargo xtask migrate-tenant-data --tenant globex --dry-run
 cargo xtask migrate-tenant-data --tenant globex
 cargo xtask migrate-tenant-data --tenant globex --verify
+cargo xtask transfer list
+cargo xtask transfer plan globex --to "sqlite:$WORLD/globex-moved.db"
+cargo xtask transfer run globex --to "sqlite:$WORLD/globex-moved.db"
+cargo xtask transfer status globex
+cargo xtask transfer rollback globex
+cargo xtask transfer run globex --to "sqlite:$WORLD/globex-again.db"
+cargo xtask transfer purge globex
 cargo xtask create-tenant --name Newcomer --subdomain newcomer
 cargo xtask list-tenants
 cargo xtask check-tenant-config
