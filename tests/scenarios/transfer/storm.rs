@@ -48,6 +48,12 @@ impl History {
     fn goes_on(&self) -> bool {
         !self.stop.load(Ordering::Relaxed)
     }
+
+    /// Writers that never draw breath would leave no processor to the move itself, and it would fail for want of a connection.
+    async fn breathe(&self) -> bool {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        self.goes_on()
+    }
 }
 
 fn account(id: Uuid) -> accounts::ActiveModel {
@@ -64,7 +70,7 @@ fn is_refused(error: &Error) -> bool {
 
 /// One row at a time, by statements of their own: the move must not show at all.
 async fn write_rows(tenantry: Tenantry, tenant: Uuid, history: Arc<History>) {
-    while history.goes_on() {
+    while history.breathe().await {
         let id = Uuid::new_v4();
         let db = tenantry.tenant(tenant).await.unwrap();
         let written = db.repository::<accounts::Entity>().create(account(id)).await;
@@ -79,7 +85,7 @@ async fn write_rows(tenantry: Tenantry, tenant: Uuid, history: Arc<History>) {
 /// The same with one handle for ever, as a process has that never looks again.
 async fn write_with_one_handle(tenantry: Tenantry, tenant: Uuid, history: Arc<History>) {
     let db = tenantry.tenant(tenant).await.unwrap();
-    while history.goes_on() {
+    while history.breathe().await {
         let id = Uuid::new_v4();
         match db.repository::<accounts::Entity>().create(account(id)).await {
             Ok(_) => history.tell(&[id], true),
@@ -91,7 +97,7 @@ async fn write_with_one_handle(tenantry: Tenantry, tenant: Uuid, history: Arc<Hi
 
 /// Two rows or none. A transaction that met the fence is run again by who began it.
 async fn write_pairs(tenantry: Tenantry, tenant: Uuid, history: Arc<History>) {
-    while history.goes_on() {
+    while history.breathe().await {
         let ids = [Uuid::new_v4(), Uuid::new_v4()];
         let db = tenantry.tenant(tenant).await.unwrap();
         let written = async {
@@ -154,7 +160,7 @@ impl Psql {
 /// Somebody else in the shared data source: whose writes are neither refused nor moved.
 async fn write_beside(tenantry: Tenantry, neighbour: Uuid, history: Arc<History>) {
     let db = tenantry.tenant(neighbour).await.unwrap();
-    while history.goes_on() {
+    while history.breathe().await {
         db.repository::<accounts::Entity>().create(account(Uuid::new_v4())).await.unwrap();
         history.neighbours.fetch_add(1, Ordering::Relaxed);
     }
