@@ -12,7 +12,6 @@ mod json;
 mod tests;
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
 use tenantry_connection::Engine;
 use uuid::Uuid;
 
@@ -187,30 +186,6 @@ pub fn fits(target: Kind, engine: Engine, text: &str) -> Result<(), Problem> {
             Kind::Json if json::contains_nul(text) => Err(Problem::Nul),
             _ => Ok(()),
         },
-    }
-}
-
-/// The digest of a row: SHA-256 over its fields, each with a flag for null and its length before it, so that no two
-/// different rows are written as the same bytes.
-#[derive(Default)]
-pub struct RowDigest(Sha256);
-
-impl RowDigest {
-    /// Adds the next column's canonical text.
-    pub fn field(&mut self, text: Option<&str>) {
-        match text {
-            None => self.0.update([0]),
-            Some(text) => {
-                self.0.update([1]);
-                self.0.update((text.len() as u64).to_le_bytes());
-                self.0.update(text.as_bytes());
-            }
-        }
-    }
-
-    /// The digest of the fields so far.
-    pub fn finish(self) -> [u8; 32] {
-        self.0.finalize().into()
     }
 }
 
