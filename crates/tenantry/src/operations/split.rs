@@ -8,15 +8,12 @@ use tenantry_app_db::{
     entities::{TransferStep, transfers::Model},
 };
 use tenantry_connection::{Actor, DataSourceUrl};
-use tenantry_data_source::with_causes;
 use tenantry_transfer::{Options, Plan, Progress, Report};
 use uuid::Uuid;
 
 use super::{
     place::Place,
-    transfers::{
-        Ends, TransferAction, TransferReport, TransferTarget, continue_transfer, findings, plan_transfer, run_transfer,
-    },
+    transfers::{Ends, TransferAction, TransferReport, TransferTarget, continue_transfer, plan_transfer, run_transfer},
 };
 use crate::{Error, Tenantry};
 
@@ -114,8 +111,8 @@ pub async fn split_tenants<M: MigratorTrait>(
             error: None,
             remedy: None,
         };
-        if let Err(error) = act::<M>(tenantry, record, target, action, actor, progress, &mut entry).await {
-            entry.failed(&error);
+        if let Err(error) = act::<M>(tenantry, &record, target, action, actor, progress, &mut entry).await {
+            entry.done(TransferReport::of_failure(*tenant, record.subdomain, &error), "failed");
         }
         tenantry.manager().clear_tenant(*tenant).await;
         report.tenants.push(entry);
@@ -124,20 +121,6 @@ pub async fn split_tenants<M: MigratorTrait>(
 }
 
 impl TenantSplit {
-    fn failed(&mut self, error: &Error) {
-        match error {
-            Error::Transfer { source, .. } => {
-                let (plan, report) = findings(source);
-                if plan.is_some() {
-                    self.outcome = "refused";
-                }
-                (self.plan, self.report) = (plan, report);
-            }
-            error => self.remedy = error.remedy(),
-        }
-        self.error = Some(with_causes(error));
-    }
-
     fn done(&mut self, report: TransferReport, outcome: &'static str) {
         self.outcome = match report.outcome {
             "refused" | "failed" | "already_placed" => report.outcome,
@@ -151,7 +134,7 @@ impl TenantSplit {
 
 async fn act<M: MigratorTrait>(
     tenantry: &Tenantry,
-    record: PlacementRecord,
+    record: &PlacementRecord,
     wanted: &TransferTarget,
     action: SplitAction,
     actor: &Actor,
@@ -172,11 +155,11 @@ async fn act<M: MigratorTrait>(
         }
         (SplitAction::DryRun, Some(_), _) => entry.outcome = "already_placed",
         (SplitAction::Run, Some(_), None) => {
-            entry.report = Some(compare(tenantry, &record, wanted, progress).await?);
+            entry.report = Some(compare(tenantry, record, wanted, progress).await?);
             entry.outcome = "already_placed";
         }
         (SplitAction::Verify, ..) => {
-            entry.report = Some(compare(tenantry, &record, wanted, progress).await?);
+            entry.report = Some(compare(tenantry, record, wanted, progress).await?);
             entry.outcome = "verified";
         }
         (SplitAction::DryRun, None, _) => {

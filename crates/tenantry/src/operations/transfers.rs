@@ -178,6 +178,12 @@ impl TransferReport {
         }
     }
 
+    pub(super) fn of_failure(tenant: Uuid, subdomain: String, error: &Error) -> Self {
+        let mut report = Self::new(tenant, subdomain);
+        report.failed(error);
+        report
+    }
+
     fn failed(&mut self, error: &Error) {
         match error {
             Error::Transfer { source, .. } => {
@@ -202,7 +208,7 @@ impl TransfersReport {
 }
 
 /// The plan or the report that an error carries.
-pub(super) fn findings(error: &TransferError) -> (Option<Plan>, Option<Report>) {
+fn findings(error: &TransferError) -> (Option<Plan>, Option<Report>) {
     match error {
         TransferError::Refused(plan) => (Some(plan.as_ref().clone()), None),
         TransferError::Different(report) => (None, Some(report.as_ref().clone())),
