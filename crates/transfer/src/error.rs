@@ -216,6 +216,8 @@ pub enum FenceAfter {
         /// What could not be done.
         reason: String,
     },
+    /// The tenant is placed, and its fence there may still be up.
+    Placed,
     /// It stays raised, and why: the tenant cannot write until the transfer is run again.
     Raised {
         /// Why it could not, or must not, be lowered.
@@ -233,6 +235,9 @@ impl fmt::Display for FenceAfter {
                     "the tenant is where it was and writes there; what is left ({reason}) `transfer abort` takes back"
                 )
             }
+            Self::Placed => f.write_str(
+                "the tenant is placed at the target and may still be fenced there: `transfer resume` lets its writes through",
+            ),
             Self::Raised { reason } => {
                 write!(
                     f,
@@ -289,7 +294,30 @@ impl Error {
     }
 }
 
-/// An error with its causes, as it is recorded.
+/// An error as the application database records it, which never holds business data: without keys of rows, and without what a
+/// database said, which may quote a value.
+pub(crate) fn recorded(error: &Error) -> String {
+    match error {
+        Error::Failed { step, source, .. } => format!("step \"{step}\" failed: {}", recorded(source)),
+        Error::Different(report) => {
+            let tables = report.tables.iter().filter(|table| !table.agrees());
+            let tables: Vec<&str> = tables.map(|table| table.table.as_str()).collect();
+            format!("source and target differ in {}", tables.join(", "))
+        }
+        Error::NotHeld(tables, _) => {
+            let tables: Vec<&str> = tables.iter().map(|table| table.table.as_str()).collect();
+            format!("rows are missing or differ where the tenant is now: {}", tables.join(", "))
+        }
+        Error::Refused(plan) => format!("the plan refused it for {} reason(s)", plan.refusals.len()),
+        Error::Value { side, table, column, problem, .. } => {
+            format!("a value of {table}.{column} at the {side} {problem}")
+        }
+        // Their own texts name tables, steps and places; what is below them stays with who ran it.
+        error => error.to_string(),
+    }
+}
+
+/// An error with its causes.
 pub(crate) fn chain(error: &dyn error::Error) -> String {
     let sources = std::iter::successors(error.source(), |error| error.source());
     sources.fold(error.to_string(), |text, source| format!("{text}: {source}"))

@@ -4,9 +4,10 @@
 //!          Run::fence        Run::copy        Run::verify         Run::cut_over         Run::finish
 //! planned ───────────▶ fenced ───────▶ copied ─────────▶ verified ───────────▶ placed ────────────▶ finished ──┬─▶ purged
 //!    │                   │               │                   │                                                 │  purge
-//!    └───────────────────┴───────┬───────┴───────────────────┘                                                 └─▶ returned
-//!                                ▼ Run::take_back                                                                 rollback
-//!                            aborting ──────▶ aborted
+//!    │                   └───────┬───────┴───────────────────┘                                                 └─▶ returned
+//!    │                           ▼ Run::take_back                                                                 rollback
+//!    │                       aborting ──────▶ aborted
+//!    └── Run::withdraw_and_end ──────────────────▲
 //! ```
 //!
 //! A step is what is known to be done. It is recorded in the application database after it was done, and every edge can be gone

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use tenantry_connection::Engine;
 use tenantry_transfer::{
     Error, FenceAfter, Outcome, Progress, Refusal, Step, Unwatched,
     verify::{Found, TableReport},
@@ -157,4 +158,32 @@ async fn a_row_that_comes_into_the_target_after_the_plan_is_never_deleted() {
         }
         assert!(world.app_db.transfer_under_way(globex.id).await.unwrap().is_none());
     }
+}
+
+/// A value that changes under the transfer is found and named to whoever runs it, and is taken back. What is recorded of it in the
+/// application database, which holds no business data, names the table alone.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_value_that_is_damaged_on_the_way_is_found_and_not_recorded() {
+    let world = Arc::new(World::new(Engine::Postgres, Engine::Postgres).await);
+    let globex = tenant("globex");
+    let id = world.target.uuid(globex.id);
+    // As nobody but a transfer could.
+    let sql =
+        format!("SET LOCAL tenantry.transfer = on; UPDATE accounts SET name = 'Damaged Ltd' WHERE tenant_id = {id}");
+    let behind = Behind::back(&world, Step::Verify, true, sql);
+    let error = world.request(globex).await.run(&behind).await.unwrap_err();
+    let Error::Failed { source, fence: FenceAfter::Lowered, .. } = &error else { panic!("{}", chain(&error)) };
+    let Error::Different(report) = &**source else { panic!("{}", chain(&error)) };
+    let accounts = report.tables.iter().find(|table| table.table == "accounts").unwrap();
+    let key = &accounts.samples[0].key;
+    assert_eq!((accounts.different, &accounts.samples[0].found), (2, &Found::Different(vec!["name".to_owned()])));
+    assert!(chain(&error).contains(key), "{}", chain(&error));
+    assert_eq!(world.target.count("accounts", globex).await, 0);
+    assert_eq!(world.placed_at(globex).await, None);
+
+    let record = &world.app_db.transfers(Some(globex.id), 9).await.unwrap()[0];
+    let audit = world.app_db.audit_entries(Some(globex.id), 99).await.unwrap();
+    let recorded = format!("{record:?} {audit:?}");
+    assert_eq!(record.problem.as_deref(), Some("source and target differ in accounts"));
+    assert!(!recorded.contains(key) && !recorded.contains("Damaged"), "{recorded}");
 }

@@ -4,7 +4,7 @@ use tenantry_app_db::entities::TransferStep;
 
 use super::{
     Done, Request, Transfer,
-    purge::{deletable, nobody_refers},
+    purge::refuse_undeletable,
     request::{is_at, placement},
     run::Run,
 };
@@ -36,8 +36,7 @@ pub(super) async fn rollback(transfer: &Transfer<'_>, progress: &dyn Progress) -
         });
     }
     // What is left behind is deleted after the cutover, when it is too late to refuse.
-    deletable(&transfer.target, &transfer.source).await?;
-    nobody_refers(&transfer.target, &transfer.source).await?;
+    refuse_undeletable(&transfer.target, &transfer.source).await?;
     let request = Request {
         app_db,
         tenant: record.tenant_id,

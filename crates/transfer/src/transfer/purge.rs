@@ -1,7 +1,7 @@
 //! The end of the kept rows: they are deleted where the tenant has been, once the tenant is known to have them where it is.
 
 use tenantry_app_db::entities::TransferStep;
-use tenantry_connection::Engine;
+use tenantry_connection::{Engine, Transaction};
 
 use super::{
     Done, Transfer,
@@ -10,10 +10,11 @@ use super::{
     silence::Silence,
 };
 use crate::{
-    Endpoint, Error, Progress, Step,
+    Endpoint, Error, Progress, Side, Step,
     copy::clear,
+    error::recorded,
     fence::{self, Change, Holder},
-    plan::{Refusal, is_one_database, prepare, read_both},
+    plan::{Pair, Refusal, Structure, is_one_database, prepare, read_both},
     quote,
     rows::count,
     verify::{prevents_comparison, unexplained},
@@ -39,7 +40,7 @@ pub async fn purge(transfer: &Transfer<'_>, current: &Endpoint, progress: &dyn P
             if let Err(error) = run.keep_on().await {
                 tracing::warn!(transfer = %transfer.record.id, %error, "the kept rows' fence was not given back");
             }
-            run.release(Some(crate::error::chain(&error))).await;
+            run.release(Some(recorded(&error))).await;
             Err(error)
         }
     }
@@ -65,8 +66,7 @@ async fn purge_held(
         let problem = "the tenant lives in the database that its kept rows would be deleted from".to_owned();
         return Err(Error::Request { problem });
     }
-    deletable(source, current).await?;
-    nobody_refers(source, current).await?;
+    refuse_undeletable(source, current).await?;
     let prepared = prepare(source, current, &transfer.options, progress).await?;
     let not_compared = prepared.plan.refusals.iter().filter(|refusal| prevents_comparison(refusal)).cloned();
     let not_compared: Vec<Refusal> = not_compared.collect();
@@ -83,7 +83,7 @@ impl Run<'_> {
     /// The fence over the kept rows says again that they are kept.
     async fn keep_on(&self) -> Result<(), Error> {
         let (transfer, stamp) = (self.record.id, self.stamp());
-        self.change(crate::Side::Source, |found| match found {
+        self.change(Side::Source, |found| match found {
             Some(Holder::Moving(found)) if found == stamp => Ok(Change::Raise(Holder::Kept(transfer))),
             _ => Ok(Change::Nothing),
         })
@@ -93,11 +93,11 @@ impl Run<'_> {
     /// The fence over the kept rows becomes this run's.
     async fn take_kept(&self) -> Result<(), Error> {
         let (transfer, stamp) = (self.record.id, self.stamp());
-        self.change(crate::Side::Source, |found| match found {
+        self.change(Side::Source, |found| match found {
             Some(Holder::Kept(kept)) if kept == transfer => Ok(Change::Raise(Holder::Moving(stamp))),
             Some(found) if found.is_moving(transfer) => Ok(Change::Raise(Holder::Moving(stamp))),
             Some(Holder::Left(left)) if left == transfer => Ok(Change::Nothing),
-            found => Err(self.gone(crate::Side::Source, found)),
+            found => Err(self.gone(Side::Source, found)),
         })
         .await
     }
@@ -116,9 +116,9 @@ impl Run<'_> {
         self.purged = delete(&self.source, current, self.progress).await?;
         self.point("purged");
         let stamp = self.stamp();
-        self.change(crate::Side::Source, |found| match found {
+        self.change(Side::Source, |found| match found {
             Some(found) if found.is_of(stamp) => Ok(Change::Raise(Holder::Left(transfer))),
-            found => Err(self.gone(crate::Side::Source, found)),
+            found => Err(self.gone(Side::Source, found)),
         })
         .await
     }
@@ -135,9 +135,8 @@ pub(super) async fn delete(
     // As the target of a structure whose source is where the tenant is.
     let (structure, _) = read_both(other, end).await?;
     let mut to = end.write().await?;
-    let react = |pair: &crate::plan::Pair| {
-        pair.target.triggers.iter().any(|trigger| !trigger.ours && trigger.on_delete && trigger.fires)
-    };
+    let react =
+        |pair: &Pair| pair.target.triggers.iter().any(|trigger| !trigger.ours && trigger.on_delete && trigger.fires);
     if to.engine() == Engine::Postgres && structure.pairs.iter().any(react) {
         // It silences foreign keys as well, which is why it is kept for those who need it: every table that refers to another
         // is emptied of this tenant's rows all the same.
@@ -153,46 +152,8 @@ pub(super) async fn delete(
     Ok(deleted)
 }
 
-/// Refuses where a neighbour's row refers to one of the tenant's: deleting that would take the neighbour's along, or leave it
-/// dangling. Where foreign keys begin with the tenant column, nobody's can.
-pub(super) async fn nobody_refers(end: &Endpoint, other: &Endpoint) -> Result<(), Error> {
-    let (structure, _) = read_both(other, end).await?;
-    let mine = structure.target.filter();
-    let mut snapshot = end.snapshot().await?;
-    let mut references = Vec::new();
-    for child in &structure.pairs {
-        for key in &child.target.foreign_keys {
-            let parent = structure.pairs.iter().find(|pair| pair.name == key.parent);
-            references.extend(parent.map(|parent| (child, parent, key)));
-        }
-    }
-    for (child, parent, key) in references {
-        let column = &structure.target.tenant_column;
-        if key.columns.iter().any(|(from, to)| from == column && to == column) {
-            continue;
-        }
-        let (columns, referred): (Vec<String>, Vec<String>) =
-            key.columns.iter().map(|(from, to)| (quote::identifier(from), quote::identifier(to))).unzip();
-        let condition = format!(
-            "NOT ({mine}) AND ({}) IN (SELECT {} FROM {} WHERE {mine})",
-            columns.join(", "),
-            referred.join(", "),
-            parent.target.from
-        );
-        let rows = count(&mut snapshot, &child.target.from, &condition).await?;
-        if rows > 0 {
-            let problem = format!(
-                "{rows} row(s) of {} that belong to other tenants refer to rows of {} that would be deleted",
-                child.name, parent.name
-            );
-            return Err(Error::Request { problem });
-        }
-    }
-    snapshot.rollback().await.map_err(Error::database("ending a snapshot"))
-}
-
-/// Refuses beforehand what a deletion could not do.
-pub(super) async fn deletable(end: &Endpoint, other: &Endpoint) -> Result<(), Error> {
+/// Refuses beforehand what a deletion at this end could not do, or would do to others. `other` as of [`delete`].
+pub(super) async fn refuse_undeletable(end: &Endpoint, other: &Endpoint) -> Result<(), Error> {
     let (structure, _) = read_both(other, end).await?;
     for pair in &structure.pairs {
         let triggers = pair.target.triggers.iter().filter(|trigger| !trigger.ours && trigger.on_delete);
@@ -210,6 +171,39 @@ pub(super) async fn deletable(end: &Endpoint, other: &Endpoint) -> Result<(), Er
             continue;
         };
         return Err(Error::Request { problem });
+    }
+    let mut snapshot = end.snapshot().await?;
+    nobody_refers(&structure, &mut snapshot).await?;
+    snapshot.rollback().await.map_err(Error::database("ending a snapshot"))
+}
+
+/// Refuses where a neighbour's row refers to one of the tenant's: deleting that would take the neighbour's along, or leave it
+/// dangling. Where foreign keys begin with the tenant column, nobody's can.
+async fn nobody_refers(structure: &Structure, end: &mut Transaction) -> Result<(), Error> {
+    let (mine, column) = (structure.target.filter(), &structure.target.tenant_column);
+    for child in &structure.pairs {
+        for key in &child.target.foreign_keys {
+            let Some(parent) = structure.pairs.iter().find(|pair| pair.name == key.parent) else { continue };
+            if key.columns.iter().any(|(from, to)| from == column && to == column) {
+                continue;
+            }
+            let (columns, referred): (Vec<String>, Vec<String>) =
+                key.columns.iter().map(|(from, to)| (quote::identifier(from), quote::identifier(to))).unzip();
+            let condition = format!(
+                "({mine}) IS NOT TRUE AND ({}) IN (SELECT {} FROM {} WHERE {mine})",
+                columns.join(", "),
+                referred.join(", "),
+                parent.target.from
+            );
+            let rows = count(end, &child.target.from, &condition).await?;
+            if rows > 0 {
+                let problem = format!(
+                    "{rows} row(s) of {} that belong to other tenants refer to rows of {} that would be deleted",
+                    child.name, parent.name
+                );
+                return Err(Error::Request { problem });
+            }
+        }
     }
     Ok(())
 }

@@ -12,6 +12,7 @@ use super::{Done, Request, Transfer, lease::Lease, purge::delete, silence::Silen
 use crate::{
     Endpoint, Error, FenceAfter, Options, Progress, Report, Side, Step,
     copy::{CopiedTable, Copying, any, copy},
+    error::recorded,
     fence::{self, Change, Holder, Stamp},
     plan::{Prepared, prepare, read_both},
     verify,
@@ -418,21 +419,26 @@ impl<'a> Run<'a> {
     /// to be placed: the answer to the cutover was lost, and the record tells.
     async fn failed(&mut self, step: Step, source: Error) -> Result<(), Error> {
         let silence = Silence::watch(&self.source, &self.target, self.options.silence);
-        let mut taken = silence.ends(self.take_back(source.to_string())).await;
+        let problem = recorded(&source);
+        let mut taken = silence.ends(self.take_back(problem.clone())).await;
         if let Err(Error::TakenOver { transfer }) = taken {
-            match self.read_again().await {
+            taken = match self.read_again().await {
                 Ok(()) if self.record.step == TransferStep::Placed => return Ok(()),
                 // The answer to an earlier step was lost; now it is known from where to go back.
-                Ok(()) if self.record.step.is_under_way() => taken = self.take_back(source.to_string()).await,
-                Ok(()) => {}
-                Err(_) => {
+                Ok(()) => {
+                    let silence = Silence::watch(&self.source, &self.target, self.options.silence);
+                    silence.ends(self.take_back(problem)).await
+                }
+                Err(Error::TakenOver { .. }) => {
                     // What this run raised last, after another had gone on, nobody else would lower.
                     if let Err(error) = self.withdraw(|found, stamp| *found == Holder::Moving(stamp)).await {
                         tracing::warn!(%transfer, %error, "a fence of a run that was taken over may still be up");
                     }
                     return Err(Error::TakenOver { transfer });
                 }
-            }
+                // It may be placed, or somebody else's: as long as nobody tells, nothing is opened.
+                Err(unknown) => Err(unknown),
+            };
         }
         let fence = match taken {
             Ok(()) => FenceAfter::Lowered,
@@ -442,15 +448,13 @@ impl<'a> Run<'a> {
             }
         };
         let error = Error::Failed { step, fence, source: Box::new(source) };
-        self.lease.release(Some(crate::error::chain(&error))).await;
+        self.lease.release(Some(recorded(&error))).await;
         Err(error)
     }
 
     async fn placed_but(&mut self, source: Error) -> Error {
-        let reason = "it is placed, and its fence at the target may still be up".to_owned();
-        let error =
-            Error::Failed { step: Step::Reopen, fence: FenceAfter::Raised { reason }, source: Box::new(source) };
-        self.lease.release(Some(crate::error::chain(&error))).await;
+        let error = Error::Failed { step: Step::Reopen, fence: FenceAfter::Placed, source: Box::new(source) };
+        self.lease.release(Some(recorded(&error))).await;
         error
     }
 
