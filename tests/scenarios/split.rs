@@ -8,5 +8,6 @@ mod pairs;
 mod refusals;
 mod rollback;
 mod schemas;
+mod taken_over;
 mod verification;
 mod world;
