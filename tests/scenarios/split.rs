@@ -6,6 +6,7 @@ mod fence;
 mod figures;
 mod pairs;
 mod refusals;
+mod resumed;
 mod rollback;
 mod schemas;
 mod taken_over;

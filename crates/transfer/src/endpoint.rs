@@ -132,7 +132,8 @@ pub struct Options {
     /// rows are few or SQLite is on either side.
     pub parallel: usize,
     /// Tables without a tenant column that are copied whole before the tenant's rows, because those refer to them. Rows that
-    /// the target has already must be equal; none is ever changed or deleted there.
+    /// the target has already must be equal; none is ever changed or deleted there. They are recorded with a transfer: who goes on
+    /// with it copies those, whatever is said here; a rollback copies these as well.
     pub reference_tables: Vec<String>,
     /// For how long a run is believed to live that has said nothing. Who goes on with the transfer of a process that was
     /// killed waits for so long.

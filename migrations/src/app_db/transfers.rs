@@ -88,6 +88,7 @@ fn create(engine: Engine) -> String {
     held_ms bigint,
     tables bigint NOT NULL,
     records bigint NOT NULL,
+    reference_tables text NOT NULL,
     report text,
     problem text,
     created_at {time} NOT NULL,

@@ -113,6 +113,9 @@ pub struct Model {
     pub tables: i64,
     /// Records that were planned, without the write log.
     pub records: i64,
+    /// The tables without a tenant column that are copied whole beforehand, as a JSON array of their names.
+    #[sea_orm(column_type = "Text")]
+    pub reference_tables: String,
     /// What was found on both ends, as JSON.
     #[sea_orm(column_type = "Text", nullable)]
     pub report: Option<String>,

@@ -46,6 +46,8 @@ pub struct NewTransfer {
     pub tables: u64,
     /// Records, without the write log.
     pub records: u64,
+    /// Tables without a tenant column that are copied whole beforehand.
+    pub reference_tables: Vec<String>,
 }
 
 /// The right to run a transfer, until it runs out or is taken over.
@@ -123,6 +125,7 @@ impl AppDb {
             held_ms: Set(None),
             tables: Set(number(new.tables)),
             records: Set(number(new.records)),
+            reference_tables: Set(json!(new.reference_tables).to_string()),
             report: Set(None),
             problem: Set(None),
             created_at: Set(now),
@@ -300,6 +303,14 @@ impl Model {
         placement(self.tenant_id, &self.target_placement)
     }
 
+    /// The tables without a tenant column that are copied whole beforehand.
+    ///
+    /// # Errors
+    /// [`Error::InvalidPlacement`] where the record was changed by hand.
+    pub fn reference_tables(&self) -> Result<Vec<String>, Error> {
+        serde_json::from_str(&self.reference_tables).map_err(|_| unreadable(self.tenant_id))
+    }
+
     /// How long ago the tenant's writes were first held; `None` where they were not.
     pub fn held_for(&self) -> Option<Duration> {
         self.held_since.and_then(|since| (Utc::now() - since).to_std().ok())
@@ -323,6 +334,7 @@ impl fmt::Debug for NewTransfer {
             .field("expected_epoch", &self.expected_epoch)
             .field("tables", &self.tables)
             .field("records", &self.records)
+            .field("reference_tables", &self.reference_tables)
             .finish()
     }
 }
@@ -350,16 +362,19 @@ fn stored(placement: &NewPlacement) -> String {
 }
 
 fn placement(tenant: Uuid, text: &str) -> Result<NewPlacement, Error> {
-    let unreadable = || Error::InvalidPlacement { tenant, reason: "the record of its transfer was changed by hand" };
-    let stored: Stored = serde_json::from_str(text).map_err(|_| unreadable())?;
+    let stored: Stored = serde_json::from_str(text).map_err(|_| unreadable(tenant))?;
     Ok(NewPlacement {
-        url: stored.url.map(|url| DataSourceUrl::parse(&url)).transpose().map_err(|_| unreadable())?,
+        url: stored.url.map(|url| DataSourceUrl::parse(&url)).transpose().map_err(|_| unreadable(tenant))?,
         anon_key: stored.anon_key,
         service_key: stored.service_key,
         region: stored.region,
         tenant_id_in_data_source: stored.tenant_id_in_data_source,
         notes: None,
     })
+}
+
+fn unreadable(tenant: Uuid) -> Error {
+    Error::InvalidPlacement { tenant, reason: "the record of its transfer was changed by hand" }
 }
 
 fn under_way(open: &Model) -> Error {

@@ -91,6 +91,7 @@ CREATE TABLE tenantry_transfers (
     held_ms bigint,
     tables bigint NOT NULL,
     records bigint NOT NULL,
+    reference_tables text NOT NULL,
     report text,
     problem text,
     created_at timestamp_with_timezone_text NOT NULL,

@@ -30,6 +30,7 @@ async fn new(world: &World) -> NewTransfer {
         expected_epoch: epoch,
         tables: 13,
         records: 253,
+        reference_tables: vec!["countries".to_owned(), "a \"quoted\" one".to_owned()],
     }
 }
 
@@ -45,6 +46,7 @@ async fn a_tenant_has_one_transfer_at_a_time() {
     let new = new(&world).await;
     let (first, lease) = world.app_db.begin_transfer(&new, LEASE, &Actor::default()).await.unwrap();
     assert_eq!((first.step, first.records, first.source().unwrap()), (TransferStep::Planned, 253, file("first")));
+    assert_eq!(first.reference_tables().unwrap(), new.reference_tables);
     let second = world.app_db.begin_transfer(&new, LEASE, &Actor::default()).await;
     assert!(matches!(second, Err(Error::TransferUnderWay { transfer, .. }) if transfer == first.id), "{second:?}");
     advance(&world, &lease, TransferStep::Aborted).await.unwrap();

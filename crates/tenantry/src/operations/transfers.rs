@@ -113,6 +113,8 @@ pub struct TransferStatus {
     pub tables: i64,
     /// Records that were planned, without the write log.
     pub records: i64,
+    /// Tables without a tenant column that are copied whole beforehand.
+    pub reference_tables: Vec<String>,
     /// Since when the tenant's writes were held.
     pub held_since: Option<DateTime<Utc>>,
     /// How long, in milliseconds.
@@ -378,6 +380,7 @@ async fn find_transfer(tenantry: &Tenantry, transfer: Uuid) -> Result<Model, Err
 impl TransferStatus {
     fn of(record: Model) -> Self {
         Self {
+            reference_tables: record.reference_tables().unwrap_or_default(),
             id: record.id,
             tenant: record.tenant_id,
             step: record.step.as_str(),

@@ -8,7 +8,7 @@ use super::{
     request::{is_at, placement},
     run::Run,
 };
-use crate::{Error, Progress};
+use crate::{Error, Options, Progress};
 
 /// See [`Transfer::rollback`].
 pub(super) async fn rollback(transfer: &Transfer<'_>, progress: &dyn Progress) -> Result<Done, Error> {
@@ -37,6 +37,11 @@ pub(super) async fn rollback(transfer: &Transfer<'_>, progress: &dyn Progress) -
     }
     // What is left behind is deleted after the cutover, when it is too late to refuse.
     refuse_undeletable(&transfer.target, &transfer.source).await?;
+    // What came along goes back along: rows of the tenant may refer to some that were added since.
+    let mut reference_tables = record.reference_tables().map_err(Error::app_db(DOING))?;
+    reference_tables.extend(transfer.options.reference_tables.iter().cloned());
+    reference_tables.sort();
+    reference_tables.dedup();
     let request = Request {
         app_db,
         tenant: record.tenant_id,
@@ -46,7 +51,7 @@ pub(super) async fn rollback(transfer: &Transfer<'_>, progress: &dyn Progress) -
         from: record.target().map_err(Error::app_db(DOING))?,
         to: record.source().map_err(Error::app_db(DOING))?,
         actor: transfer.actor.clone(),
-        options: transfer.options.clone(),
+        options: Options { reference_tables, ..transfer.options.clone() },
     };
     let prepared = request.prepare_return(id, progress).await?;
     Run::begin(&request, Some(id), prepared, progress).await?.drive().await

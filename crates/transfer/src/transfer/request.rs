@@ -195,6 +195,7 @@ impl Request<'_> {
             expected_epoch: self.expected_epoch,
             tables: plan.tables.iter().filter(|table| !table.log).count() as u64,
             records: plan.records(),
+            reference_tables: self.options.reference_tables.clone(),
         }
     }
 

@@ -27,7 +27,8 @@ pub(super) struct Run<'a> {
     pub(super) source: Endpoint,
     target: Endpoint,
     actor: &'a Actor,
-    options: &'a Options,
+    /// As they were given, with the reference tables that the record names.
+    options: Options,
     pub(super) progress: &'a dyn Progress,
     /// What the plan read, as long as it is known to hold: within the run that planned.
     prepared: Option<Prepared>,
@@ -54,12 +55,14 @@ impl<'a> Run<'a> {
         let ends = (&request.source, &request.target);
         Ok(Self {
             prepared: Some(prepared),
-            ..Self::new(request.app_db, record, lease, ends, &request.actor, &request.options, progress)
+            ..Self::new(request.app_db, record, lease, ends, &request.actor, request.options.clone(), progress)
         })
     }
 
     /// Takes a recorded transfer over, where nobody runs it.
     pub(super) async fn take(transfer: &'a Transfer<'_>, progress: &'a dyn Progress) -> Result<Self, Error> {
+        let reference_tables = transfer.record.reference_tables().map_err(Error::app_db("reading the transfer"))?;
+        let options = Options { reference_tables, ..transfer.options.clone() };
         let taken = transfer.app_db.take_transfer(transfer.record.id, transfer.options.lease).await;
         let (record, lease) = taken.map_err(|source| match source {
             AppDbError::TransferHeld { until, .. } => {
@@ -68,7 +71,7 @@ impl<'a> Run<'a> {
             source => Error::AppDb { doing: "taking the transfer over", source },
         })?;
         let ends = (&transfer.source, &transfer.target);
-        Ok(Self::new(transfer.app_db, record, lease, ends, &transfer.actor, &transfer.options, progress))
+        Ok(Self::new(transfer.app_db, record, lease, ends, &transfer.actor, options, progress))
     }
 
     fn new(
@@ -77,7 +80,7 @@ impl<'a> Run<'a> {
         lease: TransferLease,
         (source, target): (&Endpoint, &Endpoint),
         actor: &'a Actor,
-        options: &'a Options,
+        options: Options,
         progress: &'a dyn Progress,
     ) -> Self {
         let stamp = Stamp { transfer: record.id, epoch: lease.epoch };
@@ -224,7 +227,7 @@ impl<'a> Run<'a> {
         let atomic = self.record.undoes.is_some();
         if atomic {
             // What was kept is often what is still there, and then nothing has to be copied.
-            let same = compare_all(&self.source, &self.target, &prepared.structure, self.options, &crate::Unwatched);
+            let same = compare_all(&self.source, &self.target, &prepared.structure, &self.options, &crate::Unwatched);
             let same = same.await?;
             if same.agrees() {
                 self.point("found copied");
@@ -232,14 +235,14 @@ impl<'a> Run<'a> {
             }
         }
         let copying = Copying { atomic, clear: true };
-        self.copied = copy(&self.source, &self.target, prepared, copying, self.options, self.progress).await?;
+        self.copied = copy(&self.source, &self.target, prepared, copying, &self.options, self.progress).await?;
         self.point("copied");
         self.record(self.advance(TransferStep::Copied)).await
     }
 
     /// The plan once more, for a run that has not made it: nothing but what the transfer itself has done may have changed.
     async fn prepare_again(&self) -> Result<Prepared, Error> {
-        let mut prepared = prepare(&self.source, &self.target, self.options, &crate::Unwatched).await?;
+        let mut prepared = prepare(&self.source, &self.target, &self.options, &crate::Unwatched).await?;
         let undoes = self.record.undoes;
         prepared.plan.refusals.retain(|refusal| {
             !refusal.is_of_transfer(self.record.id) && !undoes.is_some_and(|undoes| refusal.is_of_kept_rows(undoes))
@@ -251,9 +254,9 @@ impl<'a> Run<'a> {
         self.progress.step(Step::Verify);
         let report = match &self.prepared {
             Some(prepared) => {
-                compare_all(&self.source, &self.target, &prepared.structure, self.options, self.progress).await?
+                compare_all(&self.source, &self.target, &prepared.structure, &self.options, self.progress).await?
             }
-            None => verify(&self.source, &self.target, self.options, self.progress).await?,
+            None => verify(&self.source, &self.target, &self.options, self.progress).await?,
         };
         let mut report = report.with_copied(&self.copied);
         self.waive(&mut report);
@@ -277,7 +280,7 @@ impl<'a> Run<'a> {
         self.progress.step(Step::CutOver);
         if self.prepared.is_none() {
             // Another run verified it. What was added to either schema since, nobody has looked at.
-            let mut report = verify(&self.source, &self.target, self.options, &crate::Unwatched).await?;
+            let mut report = verify(&self.source, &self.target, &self.options, &crate::Unwatched).await?;
             self.waive(&mut report);
             if !report.agrees() {
                 return Err(Error::Different(Box::new(report)));
@@ -541,6 +544,6 @@ impl<'a> Run<'a> {
         side: Side,
         decide: impl Fn(Option<Holder>) -> Result<Change, Error>,
     ) -> Result<(), Error> {
-        fence::change(side, self.end(side), self.other(side), self.options, decide).await
+        fence::change(side, self.end(side), self.other(side), &self.options, decide).await
     }
 }

@@ -57,8 +57,6 @@ pub(super) struct ResumeArgs {
     #[arg(value_name = "TRANSFER|TENANT")]
     transfer: String,
     #[command(flatten)]
-    tables: Tables,
-    #[command(flatten)]
     manner: Manner,
 }
 
@@ -78,7 +76,8 @@ pub(super) struct AbortArgs {
 /// Brings a tenant back to where a transfer took it from, with everything that was written since
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  {program} transfer rollback acme\n\n\
-                  It is a transfer in the other direction onto the rows that were kept, verified like any other.\n\n\
+                  It is a transfer in the other direction onto the rows that were kept, verified like any other.\n\
+                  Reference tables that came along go back along; --reference-table names more of them.\n\n\
                   Exit status: 0 the tenant is back and every row agrees, 1 it failed, 2 could not run.")]
 pub(super) struct RollbackArgs {
     /// The transfer by its id, or a tenant by id or subdomain: its latest finished one
@@ -133,7 +132,7 @@ pub(super) async fn list<A: Application>(args: ListArgs, json: bool) -> Result<O
 }
 
 pub(super) async fn resume<A: Application>(args: ResumeArgs, json: bool) -> Result<Outcome, Failure> {
-    let options = args.manner.over(args.tables.options());
+    let options = args.manner.over(Options::default());
     act::<A>(&args.transfer, TransferAction::Resume, options, json).await
 }
 
@@ -268,6 +267,9 @@ fn shown(subdomain: &str, status: &TransferStatus) -> Text {
         row("begun", time(status.created_at)),
         row("changed", time(status.updated_at)),
     ];
+    if !status.reference_tables.is_empty() {
+        rows.push(row("reference tables", Cell::from(status.reference_tables.join(", "))));
+    }
     if let Some(undoes) = status.undoes {
         rows.push(row("takes back", Cell::from(undoes.to_string())));
     }
