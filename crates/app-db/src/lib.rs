@@ -51,7 +51,7 @@ pub use store::audit::AuditEntry;
 pub use store::data_sources::NewDataSource;
 pub use store::placement::{NewPlacement, PlacementRecord};
 pub use store::tenants::NewTenant;
-pub use store::transfers::{Advance, NewTransfer, TransferLease};
+pub use store::transfers::{Advance, NewLogins, NewTransfer, TransferLease};
 
 #[cfg(test)]
 mod tests;

@@ -1,5 +1,7 @@
 //! `encrypt-tenant-keys`: seals, rewraps, and the second time finds nothing to do.
 
+mod transfers;
+
 use secrecy::ExposeSecret;
 use tenantry::operations::{Logins, SealAction, SealMode, seal_keys};
 use tenantry_app_db::entities::tenants;

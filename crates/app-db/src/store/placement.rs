@@ -7,7 +7,7 @@ use sea_orm::{ColumnTrait, EntityTrait, FromQueryResult, JoinType, QueryFilter, 
 use tenantry_connection::{Actor, DataSourceUrl, Engine};
 use uuid::Uuid;
 
-use super::occupancy;
+use super::{occupancy, transfers::follow};
 use crate::{
     AppDb, Error, PoolLimits,
     app_db::{Guarded, table_of},
@@ -125,28 +125,57 @@ impl AppDb {
         service: Option<String>,
         actor: &Actor,
     ) -> Result<i64, Error> {
-        check_sealed(tenant, anon.as_deref())?;
-        check_sealed(tenant, service.as_deref())?;
         let mut write = self.write(actor, "replace a tenant's credentials").await?;
-        let mut update = Query::update();
-        update.table(Entity);
-        // Always a value to set, so that a call without logins still compares the epoch.
-        update.value(Column::DataSourceAnonKey, anon.map_or(Expr::col(Column::DataSourceAnonKey), Expr::val));
-        update.value(Column::DataSourceServiceKey, service.map_or(Expr::col(Column::DataSourceServiceKey), Expr::val));
-        let set = compare_and_set(&mut write, tenant, expected_epoch, update).await;
-        let epoch = set.map_err(|error| match error {
-            // Only the row knows whether the tenant is in a data source that has logins, and which are there.
-            Error::Database { source: tenantry_connection::Error::CheckViolation { .. }, .. } => {
-                Error::InvalidPlacement {
-                    tenant,
-                    reason: "its data source has no logins, or would be left with one of two; place the tenant instead",
-                }
-            }
-            error => error,
-        })?;
+        let epoch = set_credentials(&mut write, tenant, expected_epoch, anon, service).await?;
         write.commit().await?;
         Ok(epoch)
     }
+
+    /// As [`AppDb::replace_credentials`], where the logins themselves stay and only what seals them is new. A transfer of the
+    /// tenant that was decided on this placement may still be cut over: with other logins it may not, because what it has
+    /// recorded for the way back would bring the old ones back.
+    ///
+    /// # Errors
+    /// As [`AppDb::replace_credentials`].
+    pub async fn reseal_credentials(
+        &self,
+        tenant: Uuid,
+        expected_epoch: i64,
+        anon: Option<String>,
+        service: Option<String>,
+        actor: &Actor,
+    ) -> Result<i64, Error> {
+        let mut write = self.write(actor, "seal a tenant's credentials anew").await?;
+        let epoch = set_credentials(&mut write, tenant, expected_epoch, anon, service).await?;
+        follow(&mut write, tenant, expected_epoch, epoch).await?;
+        write.commit().await?;
+        Ok(epoch)
+    }
+}
+
+async fn set_credentials(
+    write: &mut Guarded<'_>,
+    tenant: Uuid,
+    expected_epoch: i64,
+    anon: Option<String>,
+    service: Option<String>,
+) -> Result<i64, Error> {
+    check_sealed(tenant, anon.as_deref())?;
+    check_sealed(tenant, service.as_deref())?;
+    let mut update = Query::update();
+    update.table(Entity);
+    // Always a value to set, so that a call without logins still compares the epoch.
+    update.value(Column::DataSourceAnonKey, anon.map_or(Expr::col(Column::DataSourceAnonKey), Expr::val));
+    update.value(Column::DataSourceServiceKey, service.map_or(Expr::col(Column::DataSourceServiceKey), Expr::val));
+    let set = compare_and_set(write, tenant, expected_epoch, update).await;
+    set.map_err(|error| match error {
+        // Only the row knows whether the tenant is in a data source that has logins, and which are there.
+        Error::Database { source: tenantry_connection::Error::CheckViolation { .. }, .. } => Error::InvalidPlacement {
+            tenant,
+            reason: "its data source has no logins, or would be left with one of two; place the tenant instead",
+        },
+        error => error,
+    })
 }
 
 impl NewPlacement {
@@ -292,7 +321,7 @@ async fn compare_and_set(
 
 /// Refuses what is plainly no envelope, so that a login never reaches the column unsealed by mistake. Whether an envelope
 /// opens is the keyring's to say.
-fn check_sealed(tenant: Uuid, key: Option<&str>) -> Result<(), Error> {
+pub(super) fn check_sealed(tenant: Uuid, key: Option<&str>) -> Result<(), Error> {
     let Some(key) = key else { return Ok(()) };
     let parts: Vec<&str> = key.split(':').collect();
     let base64 = |part: &&str| {

@@ -15,7 +15,11 @@ use serde_json::json;
 use tenantry_connection::{Actor, DataSourceUrl, Engine};
 use uuid::Uuid;
 
-use super::{audit, audit::AuditEntry, placement::NewPlacement};
+use super::{
+    audit,
+    audit::AuditEntry,
+    placement::{NewPlacement, check_sealed},
+};
 use crate::{
     AppDb, Error,
     app_db::{Guarded, decode, table_of},
@@ -59,6 +63,27 @@ pub struct TransferLease {
     pub owner: Uuid,
     /// Grows with every run: of two that believe to hold the lease, the higher one does.
     pub epoch: i64,
+}
+
+/// Sealed logins in place of recorded ones; `None` leaves one as it is.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct NewLogins {
+    /// Of the restricted login.
+    pub anon_key: Option<String>,
+    /// Of the service login.
+    pub service_key: Option<String>,
+}
+
+impl NewLogins {
+    fn over(&self, tenant: Uuid, placement: NewPlacement) -> Result<NewPlacement, Error> {
+        check_sealed(tenant, self.anon_key.as_deref())?;
+        check_sealed(tenant, self.service_key.as_deref())?;
+        Ok(NewPlacement {
+            anon_key: self.anon_key.clone().or(placement.anon_key),
+            service_key: self.service_key.clone().or(placement.service_key),
+            ..placement
+        })
+    }
 }
 
 /// From one step to the next, and what else that changes in the record. What is `None` stays as it is.
@@ -271,6 +296,37 @@ impl AppDb {
         Ok(epoch)
     }
 
+    /// Replaces sealed logins that a transfer has recorded, at its source and at its target; what else it has recorded stays.
+    /// False where others have been recorded since `read`: nothing was changed, and the transfer is to be read again.
+    ///
+    /// # Errors
+    /// [`Error::InvalidPlacement`] for a login that is not sealed, or where the record was changed by hand;
+    /// [`Error::Database`].
+    pub async fn reseal_transfer(
+        &self,
+        read: &Model,
+        source: &NewLogins,
+        target: &NewLogins,
+        actor: &Actor,
+    ) -> Result<bool, Error> {
+        let (source, target) =
+            (source.over(read.tenant_id, read.source()?)?, target.over(read.tenant_id, read.target()?)?);
+        let mut update = update(Utc::now());
+        update
+            .value(Column::SourcePlacement, stored(&source))
+            .value(Column::TargetPlacement, stored(&target))
+            .and_where(Column::Id.eq(read.id))
+            .and_where(Column::SourcePlacement.eq(read.source_placement.as_str()))
+            .and_where(Column::TargetPlacement.eq(read.target_placement.as_str()));
+        let mut write = self.write(actor, "seal a transfer's logins anew").await?;
+        if write.execute(table_of::<Entity>(), &update).await? == 0 {
+            return Ok(false);
+        }
+        record(&mut write, "transfer_resealed", read, actor).await?;
+        write.commit().await?;
+        Ok(true)
+    }
+
     async fn change(
         &self,
         held: &TransferLease,
@@ -392,6 +448,19 @@ fn holds(held: &TransferLease) -> Condition {
         .add(Column::Id.eq(held.transfer))
         .add(Column::Owner.eq(held.owner))
         .add(Column::LeaseEpoch.eq(held.epoch))
+}
+
+/// Lets a transfer that was decided on one placement epoch be cut over from another one, where nothing lies between the two that
+/// the transfer would undo.
+pub(super) async fn follow(write: &mut Guarded<'_>, tenant: Uuid, from: i64, to: i64) -> Result<(), Error> {
+    let before = [TransferStep::Planned, TransferStep::Fenced, TransferStep::Copied, TransferStep::Verified];
+    let mut follow = update(Utc::now());
+    follow
+        .value(Column::ExpectedEpoch, to)
+        .and_where(Column::TenantId.eq(tenant))
+        .and_where(Column::ExpectedEpoch.eq(from))
+        .and_where(Column::Step.is_in(before));
+    write.execute(table_of::<Entity>(), &follow).await.map(drop)
 }
 
 async fn set(write: &mut Guarded<'_>, held: &TransferLease, advance: &Advance) -> Result<(), Error> {

@@ -1,6 +1,6 @@
 //! `encrypt-tenant-keys`: seals logins that lie in plain text and rewraps old forms.
 
-use tenantry::operations::{self, SealAction, SealMode, SealReport};
+use tenantry::operations::{self, SealAction, SealMode, SealReport, SealedKey};
 
 use super::Format;
 use crate::{
@@ -9,7 +9,8 @@ use crate::{
     with_tenantry,
 };
 
-/// Seals the tenants' plain logins and seals anew what is in an old form or under a retired key; a dry run unless --apply
+/// Seals the tenants' plain logins and seals anew what is in an old form or under a retired key, also of recorded transfers;
+/// a dry run unless --apply
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  {program} encrypt-tenant-keys\n  {program} encrypt-tenant-keys --apply\n\n\
                   The dry run does everything but write. Applied twice, it changes nothing the second time. No login is shown.\n\n\
@@ -32,6 +33,14 @@ pub(crate) async fn run<A: Application>(Args { apply, format }: Args) -> Result<
     .await
 }
 
+/// The column, and the transfer whose record it is in.
+fn held_in(key: &SealedKey) -> String {
+    match key.transfer {
+        None => key.column.to_owned(),
+        Some(transfer) => format!("{} of transfer {transfer}", key.column),
+    }
+}
+
 fn text(report: &SealReport) -> Text {
     let rows: Vec<_> = report
         .keys
@@ -43,13 +52,13 @@ fn text(report: &SealReport) -> Text {
                 (SealAction::Seal, _) => Cell::marked(Mark::Warning, "seal"),
                 (SealAction::Rewrap, _) => Cell::marked(Mark::Warning, "rewrap"),
             };
-            [Cell::from(key.subdomain.as_str()), Cell::from(key.column), Cell::from(key.before.as_str()), action]
+            [Cell::from(key.subdomain.as_str()), Cell::from(held_in(key)), Cell::from(key.before.as_str()), action]
         })
         .collect();
     let mut text = Text::new();
     text.table(["tenant", "column", "holds", "action"], &rows);
     for (key, error) in report.keys.iter().filter_map(|key| Some((key, key.error.as_ref()?))) {
-        text.line(format!("{} {}: {error}", key.subdomain, key.column));
+        text.line(format!("{} {}: {error}", key.subdomain, held_in(key)));
     }
     let (all, changes) = (report.keys.len(), report.changes());
     text.line(match (report.applied, changes) {

@@ -1,5 +1,8 @@
 //! `encrypt-tenant-keys`: seals logins that were stored in plain text, and seals anew what is in an old form or under a
-//! retired key. A dry run does everything but write, so that it reports exactly what applying would do.
+//! retired key, with the tenants and with the transfers that may have to be gone on with. A dry run does everything but write, so
+//! that it reports exactly what applying would do.
+
+mod transfers;
 
 use serde::Serialize;
 use tenantry_app_db::entities::tenants;
@@ -25,7 +28,7 @@ pub enum SealMode {
 pub struct SealReport {
     /// Whether anything was to be written.
     pub applied: bool,
-    /// One entry per tenant and column that holds anything, by subdomain.
+    /// One entry per tenant and column that holds anything, by subdomain; then those of transfers.
     pub keys: Vec<SealedKey>,
 }
 
@@ -36,7 +39,10 @@ pub struct SealedKey {
     pub tenant: Uuid,
     /// Its subdomain.
     pub subdomain: String,
-    /// `data_source_anon_key` or `data_source_service_key`.
+    /// The transfer whose record holds it; none where the tenant's row does.
+    pub transfer: Option<Uuid>,
+    /// `data_source_anon_key` or `data_source_service_key`; of a transfer the column and the field in it, for example
+    /// `source_placement.anon_key`.
     pub column: &'static str,
     /// What the column held, for example `plain text` or `sealed with the retired key 2025`. Never the value.
     pub before: String,
@@ -81,6 +87,9 @@ impl SealedKey {
 /// Seals and rewraps the credentials of every tenant. A tenant whose credentials cannot be sealed, or whose row cannot be
 /// written, does not keep the others from being done: its error is in its entry. Run twice, it changes nothing the second time.
 ///
+/// What a transfer has recorded of both its ends is sealed anew before the tenant's own row is, so that a cutover meanwhile
+/// brings nothing old back. What has ended for good is used by nobody: where it does not open, it is left.
+///
 /// Each tenant is written by compare-and-set on its placement epoch, so that a login that somebody else replaces meanwhile is
 /// never overwritten with the old one: the tenant is read again and done anew, once.
 ///
@@ -88,6 +97,7 @@ impl SealedKey {
 /// [`Error::Store`] when the tenants could not be listed; [`Error::NoKeyring`] when there is something to seal and no key.
 pub async fn seal_keys(tenantry: &Tenantry, mode: SealMode, actor: &Actor) -> Result<SealReport, Error> {
     let mut report = SealReport { applied: mode == SealMode::Apply, keys: Vec::new() };
+    let of_transfers = transfers::seal(tenantry, mode, actor).await?;
     for tenant in tenantry.app_db().tenants().await? {
         if CredentialColumn::ALL.iter().all(|column| text_of(&tenant, *column).is_none()) {
             continue;
@@ -102,6 +112,7 @@ pub async fn seal_keys(tenantry: &Tenantry, mode: SealMode, actor: &Actor) -> Re
         }
         report.keys.extend(prepared.keys);
     }
+    report.keys.extend(of_transfers);
     Ok(report)
 }
 
@@ -158,39 +169,49 @@ async fn write(tenantry: &Tenantry, keyring: &Keyring, prepared: &mut Prepared, 
 
 async fn replace(tenantry: &Tenantry, prepared: &Prepared, actor: &Actor) -> Result<(), tenantry_app_db::Error> {
     let Prepared { tenant, epoch, anon, service, .. } = prepared;
-    tenantry.app_db().replace_credentials(*tenant, *epoch, anon.clone(), service.clone(), actor).await.map(drop)
+    tenantry.app_db().reseal_credentials(*tenant, *epoch, anon.clone(), service.clone(), actor).await.map(drop)
 }
 
 fn prepare(keyring: &Keyring, tenant: &tenants::Model) -> Prepared {
+    let holder = Holder { tenant: tenant.id, subdomain: &tenant.subdomain, transfer: None };
     let mut keys = Vec::new();
     let [anon, service] = CredentialColumn::ALL.map(|column| {
-        let (key, sealed) = prepare_one(keyring, tenant, column)?;
+        let (key, sealed) = prepare_one(keyring, &holder, (column, column.as_str()), text_of(tenant, column)?);
         keys.push(key);
         sealed
     });
     Prepared { tenant: tenant.id, epoch: tenant.placement_epoch, keys, anon, service }
 }
 
-/// What is done with one column, and the text to be written where it changes.
+/// Whose row holds a credential.
+struct Holder<'a> {
+    tenant: Uuid,
+    subdomain: &'a str,
+    transfer: Option<Uuid>,
+}
+
+/// What is done with one credential, which the row holds under this name, and the text to be written where it changes.
 fn prepare_one(
     keyring: &Keyring,
-    tenant: &tenants::Model,
-    column: CredentialColumn,
-) -> Option<(SealedKey, Option<String>)> {
-    let (form, action, sealed) = decide(keyring, tenant.id, column, text_of(tenant, column)?);
+    holder: &Holder<'_>,
+    (column, name): (CredentialColumn, &'static str),
+    text: &str,
+) -> (SealedKey, Option<String>) {
+    let (form, action, sealed) = decide(keyring, holder.tenant, column, text);
     let (sealed, error) = match sealed {
         Ok(sealed) => (sealed, None),
         Err(error) => (None, Some(error)),
     };
     let key = SealedKey {
-        tenant: tenant.id,
-        subdomain: tenant.subdomain.clone(),
-        column: column.as_str(),
+        tenant: holder.tenant,
+        subdomain: holder.subdomain.to_owned(),
+        transfer: holder.transfer,
+        column: name,
         before: described(&form),
         action,
         error,
     };
-    Some((key, sealed))
+    (key, sealed)
 }
 
 /// What a text is, what is to be done with it, and the text to be written in its place where it changes.
