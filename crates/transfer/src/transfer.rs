@@ -27,6 +27,7 @@ mod purge;
 mod request;
 mod run;
 mod silence;
+mod undo;
 
 pub use purge::purge;
 pub use request::{Outcome, Preview, Request};
@@ -71,7 +72,8 @@ pub struct Done {
     pub epoch: Option<i64>,
     /// What was found on both sides before the cutover.
     pub report: Option<Report>,
-    /// How long the tenant's writes were held, where they were.
+    /// How long the tenant's writes were held, where they were. A run that let them through and died before it could say so has
+    /// left nobody who knows.
     pub held: Option<Duration>,
     /// Rows that were deleted where the tenant is no more, per table.
     pub purged: Vec<(String, u64)>,

@@ -89,6 +89,7 @@ fn create(engine: Engine) -> String {
     tables bigint NOT NULL,
     records bigint NOT NULL,
     reference_tables text NOT NULL,
+    copied text,
     report text,
     problem text,
     created_at {time} NOT NULL,

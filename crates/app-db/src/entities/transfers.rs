@@ -116,6 +116,9 @@ pub struct Model {
     /// The tables without a tenant column that are copied whole beforehand, as a JSON array of their names.
     #[sea_orm(column_type = "Text")]
     pub reference_tables: String,
+    /// How many rows of each table were copied, as JSON; null where the copy was not needed or is not done.
+    #[sea_orm(column_type = "Text", nullable)]
+    pub copied: Option<String>,
     /// What was found on both ends, as JSON.
     #[sea_orm(column_type = "Text", nullable)]
     pub report: Option<String>,

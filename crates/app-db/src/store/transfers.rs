@@ -93,8 +93,10 @@ pub struct Advance {
     pub from: TransferStep,
     /// How far it is now.
     pub to: TransferStep,
-    /// The tenant's writes are held from now on; of several times the first one counts.
+    /// The tenant's writes are held from now on.
     pub holding: bool,
+    /// What was copied, as JSON.
+    pub copied: Option<String>,
     /// How long they were held.
     pub held: Option<Duration>,
     /// What was found on both ends, as JSON.
@@ -106,7 +108,7 @@ pub struct Advance {
 impl Advance {
     /// A step, and nothing else.
     pub fn new(from: TransferStep, to: TransferStep) -> Self {
-        Self { from, to, holding: false, held: None, report: None, problem: None }
+        Self { from, to, holding: false, copied: None, held: None, report: None, problem: None }
     }
 }
 
@@ -151,6 +153,7 @@ impl AppDb {
             tables: Set(number(new.tables)),
             records: Set(number(new.records)),
             reference_tables: Set(json!(new.reference_tables).to_string()),
+            copied: Set(None),
             report: Set(None),
             problem: Set(None),
             created_at: Set(now),
@@ -367,7 +370,7 @@ impl Model {
         serde_json::from_str(&self.reference_tables).map_err(|_| unreadable(self.tenant_id))
     }
 
-    /// How long ago the tenant's writes were first held; `None` where they were not.
+    /// How long ago the tenant's writes were held; `None` where they were not, or where this clock is behind the one that said so.
     pub fn held_for(&self) -> Option<Duration> {
         self.held_since.and_then(|since| (Utc::now() - since).to_std().ok())
     }
@@ -470,8 +473,10 @@ async fn set(write: &mut Guarded<'_>, held: &TransferLease, advance: &Advance) -
         update.value(Column::Owner, None::<Uuid>).value(Column::LeaseUntil, None::<DateTime<Utc>>);
     }
     if advance.holding {
-        let held_since = row_of(write, held.transfer).await?.held_since;
-        update.value(Column::HeldSince, held_since.unwrap_or_else(Utc::now));
+        update.value(Column::HeldSince, Utc::now());
+    }
+    if let Some(copied) = &advance.copied {
+        update.value(Column::Copied, copied.clone());
     }
     if let Some(held) = advance.held {
         update.value(Column::HeldMs, i64::try_from(held.as_millis()).unwrap_or(i64::MAX));

@@ -92,6 +92,7 @@ CREATE TABLE tenantry_transfers (
     tables bigint NOT NULL,
     records bigint NOT NULL,
     reference_tables text NOT NULL,
+    copied text,
     report text,
     problem text,
     created_at timestamp_with_timezone_text NOT NULL,

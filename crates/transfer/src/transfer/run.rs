@@ -1,6 +1,9 @@
 //! One run of a transfer: holds its lease, takes it from step to step, and takes it back where a step fails.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::{Duration, Instant},
+};
 
 use tenantry_app_db::{
     Advance, AppDb, Error as AppDbError, TransferLease,
@@ -8,11 +11,10 @@ use tenantry_app_db::{
 };
 use tenantry_connection::Actor;
 
-use super::{Done, Request, Transfer, lease::Lease, purge::delete, silence::Silence};
+use super::{Done, Request, Transfer, lease::Lease, silence::Silence};
 use crate::{
-    Endpoint, Error, FenceAfter, Options, Progress, Report, Side, Step,
+    Endpoint, Error, Options, Progress, Report, Side, Step,
     copy::{CopiedTable, Copying, any, copy},
-    error::recorded,
     fence::{self, Change, Holder, Stamp},
     plan::{Prepared, prepare, read_both},
     verify,
@@ -20,25 +22,25 @@ use crate::{
 };
 
 pub(super) struct Run<'a> {
-    app_db: &'a AppDb,
+    pub(super) app_db: &'a AppDb,
     pub(super) record: Model,
-    lease: Lease,
+    pub(super) lease: Lease,
     /// Both ends, as this run writes there.
     pub(super) source: Endpoint,
-    target: Endpoint,
+    pub(super) target: Endpoint,
     actor: &'a Actor,
     /// As they were given, with the reference tables that the record names.
-    options: Options,
+    pub(super) options: Options,
     pub(super) progress: &'a dyn Progress,
     /// What the plan read, as long as it is known to hold: within the run that planned.
     prepared: Option<Prepared>,
     report: Option<Report>,
     copied: Vec<CopiedTable>,
-    /// When the writes were first held, in a run that saw it.
+    /// When the writes were first held, where this run has done it; otherwise the record tells.
     held: Option<Instant>,
     pub(super) purged: Vec<(String, u64)>,
     /// Whether the source takes the tenant's writes again.
-    open: bool,
+    pub(super) open: bool,
 }
 
 impl<'a> Run<'a> {
@@ -93,9 +95,9 @@ impl<'a> Run<'a> {
             options,
             progress,
             prepared: None,
+            copied: record.copied.as_deref().and_then(|copied| serde_json::from_str(copied).ok()).unwrap_or_default(),
             report: record.report.as_deref().and_then(|report| serde_json::from_str(report).ok()),
             held: None,
-            copied: Vec::new(),
             purged: Vec::new(),
             open: false,
             record,
@@ -178,8 +180,6 @@ impl<'a> Run<'a> {
 
     async fn fence(&mut self) -> Result<(), Error> {
         self.progress.step(Step::Fence);
-        // Said before it is done, so that the time counts even where this run dies of it.
-        self.record(Advance { holding: true, ..self.advance(TransferStep::Planned) }).await?;
         self.still_mine().await?;
         self.point("target unfenced");
         let undoes = self.record.undoes;
@@ -210,23 +210,41 @@ impl<'a> Run<'a> {
         }
         let unfenced = structure.source.unfenced.clone();
         fence::install(&self.source, &unfenced, self.options.fence_deadline).await?;
-        self.still_mine().await?;
-        self.held = Some(Instant::now());
+        if self.holds_already().await? {
+            self.still_mine().await?;
+        } else {
+            // Said before it is done, so that the time counts even where this run dies of it.
+            self.record(Advance { holding: true, ..self.advance(TransferStep::Planned) }).await?;
+            self.held = Some(Instant::now());
+        }
         self.raise(Side::Source, |_| false).await?;
         self.point("fenced");
         self.record(self.advance(TransferStep::Fenced)).await
     }
 
+    /// Whether a run before this one holds the tenant's writes.
+    async fn holds_already(&self) -> Result<bool, Error> {
+        if self.prepared.is_some() {
+            return Ok(false);
+        }
+        let mut snapshot = self.source.snapshot().await?;
+        let found = fence::holder(&mut snapshot, &self.source.tenant).await?;
+        snapshot.rollback().await.map_err(Error::database("ending a snapshot"))?;
+        Ok(found.is_some_and(|found| found.is_moving(self.record.id)))
+    }
+
     async fn copy(&mut self) -> Result<(), Error> {
         self.progress.step(Step::Copy);
-        if self.prepared.is_none() {
+        let taken_over = self.prepared.is_none();
+        if taken_over {
             self.prepared = Some(self.prepare_again().await?);
         }
         let Some(prepared) = &self.prepared else { return Ok(()) };
         self.progress.planned(prepared.plan());
         let atomic = self.record.undoes.is_some();
-        if atomic {
-            // What was kept is often what is still there, and then nothing has to be copied.
+        // What was kept is often what is still there, and then nothing has to be copied. After a run that died here, what is there
+        // may be what that run copied, and nobody knows how much it was.
+        if atomic && !taken_over {
             let same = compare_all(&self.source, &self.target, &prepared.structure, &self.options, &crate::Unwatched);
             let same = same.await?;
             if same.agrees() {
@@ -235,9 +253,11 @@ impl<'a> Run<'a> {
             }
         }
         let copying = Copying { atomic, clear: true };
-        self.copied = copy(&self.source, &self.target, prepared, copying, &self.options, self.progress).await?;
+        let copied = copy(&self.source, &self.target, prepared, copying, &self.options, self.progress).await?;
+        self.copied = copied;
         self.point("copied");
-        self.record(self.advance(TransferStep::Copied)).await
+        let text = serde_json::to_string(&self.copied).map_err(Error::answer("recording what was copied"))?;
+        self.record(Advance { copied: Some(text), ..self.advance(TransferStep::Copied) }).await
     }
 
     /// The plan once more, for a run that has not made it: nothing but what the transfer itself has done may have changed.
@@ -312,10 +332,20 @@ impl<'a> Run<'a> {
         self.progress.step(Step::Reopen);
         let (transfer, stamp) = (self.record.id, self.stamp());
         let moving = |found: &Option<Holder>| found.as_ref().is_some_and(|found| found.is_of(stamp));
-        self.change(Side::Target, |found| Ok(if moving(&found) { Change::Lower } else { Change::Nothing })).await?;
-        // A run that took over knows it from the record.
-        let held = self.held.map(|held| held.elapsed()).or_else(|| self.record.held_for()).unwrap_or_default();
+        let lowered = AtomicBool::new(false);
+        let lower = |found| {
+            lowered.store(moving(&found), Ordering::Relaxed);
+            Ok(if moving(&found) { Change::Lower } else { Change::Nothing })
+        };
+        self.change(Side::Target, lower).await?;
+        // Where the run before this one has lowered it and died of something before it could say so, nobody knows when that was.
+        let held = self.held.map(|held| held.elapsed()).or_else(|| self.record.held_for());
+        let held = held.filter(|_| lowered.into_inner());
         self.point("target open");
+        if let Some(held) = held {
+            self.record(Advance { held: Some(held), ..self.advance(TransferStep::Placed) }).await?;
+            self.record.held_ms = i64::try_from(held.as_millis()).ok();
+        }
         let end = if self.record.undoes.is_some() {
             // Both sides were found equal, and nobody could write here since.
             tokio::time::sleep(self.options.settle).await;
@@ -330,83 +360,7 @@ impl<'a> Run<'a> {
         })
         .await?;
         self.point("source kept");
-        self.record.held_ms.get_or_insert(i64::try_from(held.as_millis()).unwrap_or(i64::MAX));
-        self.record(Advance { held: Some(held), ..self.advance(end) }).await
-    }
-
-    /// Takes back what was done before the cutover, and says so first: from then on nobody goes forward again.
-    ///
-    /// The source comes first, so that the tenant writes again as soon as it can.
-    pub(super) async fn take_back(&mut self, problem: String) -> Result<(), Error> {
-        if !self.record.step.is_under_way() || self.record.step == TransferStep::Placed {
-            // The tenant is routed to the target: there is nothing to take back, and everything to lose.
-            let (transfer, step) = (self.record.id, self.record.step.as_str());
-            return Err(Error::NotAt { transfer, step, wanted: "taken back" });
-        }
-        self.progress.step(Step::TakeBack);
-        if self.record.step == TransferStep::Planned {
-            return self.withdraw_and_end(problem).await;
-        }
-        if self.record.step != TransferStep::Aborting {
-            let problem = Some(problem).filter(|problem| !problem.is_empty());
-            self.record(Advance { problem, ..self.advance(TransferStep::Aborting) }).await?;
-        }
-        let (transfer, stamp) = (self.record.id, self.stamp());
-        let moving = |found: &Option<Holder>| found.as_ref().is_some_and(|found| found.is_of(stamp));
-        self.change(Side::Source, |found| Ok(if moving(&found) { Change::Lower } else { Change::Nothing })).await?;
-        self.open = true;
-        self.point("source open again");
-        let undoes = self.record.undoes;
-        // A fence that is not this transfer's was never raised by it, so that no row there is its own.
-        let mine = std::sync::atomic::AtomicBool::new(false);
-        self.change(Side::Target, |found| {
-            if !moving(&found) {
-                return Ok(Change::Nothing);
-            }
-            Ok(Change::Raise(match undoes {
-                Some(kept) => Holder::Kept(kept),
-                None => {
-                    mine.store(true, std::sync::atomic::Ordering::Relaxed);
-                    Holder::Moving(stamp)
-                }
-            }))
-        })
-        .await?;
-        if mine.into_inner() {
-            delete(&self.target, &self.source, self.progress).await?;
-            self.point("copy deleted");
-            let left = |found| Ok(if moving(&found) { Change::Raise(Holder::Left(transfer)) } else { Change::Nothing });
-            self.change(Side::Target, left).await?;
-        }
-        self.point("taken back");
-        self.record(self.advance(TransferStep::Aborted)).await
-    }
-
-    /// The same before anything was copied: whatever rows the target holds are not the transfer's.
-    async fn withdraw_and_end(&mut self, problem: String) -> Result<(), Error> {
-        self.withdraw(|found, stamp| found.is_of(stamp)).await?;
-        self.open = true;
-        self.point("withdrawn");
-        let problem = Some(problem).filter(|problem| !problem.is_empty());
-        self.record(Advance { problem, ..self.advance(TransferStep::Aborted) }).await
-    }
-
-    /// Takes the fences away again that are meant, and nothing else.
-    async fn withdraw(&self, meant: impl Fn(&Holder, Stamp) -> bool) -> Result<(), Error> {
-        let (stamp, undoes) = (self.stamp(), self.record.undoes);
-        for side in [Side::Source, Side::Target] {
-            self.change(side, |found| {
-                Ok(match (found, side, undoes) {
-                    (Some(found), Side::Target, Some(kept)) if meant(&found, stamp) => {
-                        Change::Raise(Holder::Kept(kept))
-                    }
-                    (Some(found), ..) if meant(&found, stamp) => Change::Lower,
-                    _ => Change::Nothing,
-                })
-            })
-            .await?;
-        }
-        Ok(())
+        self.record(self.advance(end)).await
     }
 
     /// Whether this run has not been taken over, asked just before it holds anybody's writes.
@@ -415,60 +369,6 @@ impl<'a> Run<'a> {
             Ok(()) => Ok(()),
             Err(AppDbError::LeaseLost { transfer }) => Err(Error::TakenOver { transfer }),
             Err(source) => Err(Error::AppDb { doing: "keeping the transfer's lease", source }),
-        }
-    }
-
-    /// A step failed: takes it all back and says what became of the fence. Returns without an error where the tenant turns out
-    /// to be placed: the answer to the cutover was lost, and the record tells.
-    async fn failed(&mut self, step: Step, source: Error) -> Result<(), Error> {
-        let silence = Silence::watch(&self.source, &self.target, self.options.silence);
-        let problem = recorded(&source);
-        let mut taken = silence.ends(self.take_back(problem.clone())).await;
-        if let Err(Error::TakenOver { transfer }) = taken {
-            taken = match self.read_again().await {
-                Ok(()) if self.record.step == TransferStep::Placed => return Ok(()),
-                // The answer to an earlier step was lost; now it is known from where to go back.
-                Ok(()) => {
-                    let silence = Silence::watch(&self.source, &self.target, self.options.silence);
-                    silence.ends(self.take_back(problem)).await
-                }
-                Err(Error::TakenOver { .. }) => {
-                    // What this run raised last, after another had gone on, nobody else would lower.
-                    if let Err(error) = self.withdraw(|found, stamp| *found == Holder::Moving(stamp)).await {
-                        tracing::warn!(%transfer, %error, "a fence of a run that was taken over may still be up");
-                    }
-                    return Err(Error::TakenOver { transfer });
-                }
-                // It may be placed, or somebody else's: as long as nobody tells, nothing is opened.
-                Err(unknown) => Err(unknown),
-            };
-        }
-        let fence = match taken {
-            Ok(()) => FenceAfter::Lowered,
-            Err(error) => {
-                let reason = crate::error::chain(&error);
-                if self.open { FenceAfter::Unfinished { reason } } else { FenceAfter::Raised { reason } }
-            }
-        };
-        let error = Error::Failed { step, fence, source: Box::new(source) };
-        self.lease.release(Some(recorded(&error))).await;
-        Err(error)
-    }
-
-    async fn placed_but(&mut self, source: Error) -> Error {
-        let error = Error::Failed { step: Step::Reopen, fence: FenceAfter::Placed, source: Box::new(source) };
-        self.lease.release(Some(recorded(&error))).await;
-        error
-    }
-
-    async fn read_again(&mut self) -> Result<(), Error> {
-        let read = self.app_db.transfer(self.record.id).await.map_err(Error::app_db("reading the transfer"))?;
-        match read.filter(|read| read.owner == Some(self.lease.held.owner)) {
-            Some(read) => {
-                self.record = read;
-                Ok(())
-            }
-            None => Err(Error::TakenOver { transfer: self.record.id }),
         }
     }
 

@@ -98,8 +98,10 @@ impl fmt::Display for TransferReport {
             }
             (_, Some(counts)) => {
                 write!(f, "{} tables, {counts}", counts.tables)?;
-                if let Some(held) = self.held_ms {
-                    write!(f, ", writes held {}", Seconds(held))?;
+                match self.held_ms {
+                    Some(held) => write!(f, ", writes held {}", Seconds(held))?,
+                    None if passed => f.write_str(", how long writes were held is not known")?,
+                    None => {}
                 }
                 if passed { Ok(()) } else { write!(f, ", {}", self.left()) }
             }
@@ -123,9 +125,11 @@ impl fmt::Display for TransfersReport {
             counts.tables
         )?;
         match self.tenants.iter().filter_map(|tenant| tenant.held_ms).max() {
-            Some(held) => write!(f, ", writes held at most {}", Seconds(held)),
-            None => Ok(()),
+            Some(held) => write!(f, ", writes held at most {}", Seconds(held))?,
+            None => return Ok(()),
         }
+        let unknown = |tenant: &TransferReport| tenant.passed() && tenant.moved() && tenant.held_ms.is_none();
+        if self.tenants.iter().any(unknown) { f.write_str(" where it is known") } else { Ok(()) }
     }
 }
 
