@@ -53,6 +53,7 @@ async fn run() -> Result<String, Error> {
         expected_epoch: placed.epoch,
         from,
         to,
+        data_source: None,
         actor: Actor::default(),
         options: Options::default(),
     };

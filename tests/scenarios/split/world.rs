@@ -82,6 +82,7 @@ impl World {
             expected_epoch: self.app_db.placement(tenant.id).await.unwrap().unwrap().epoch,
             from: NewPlacement::default(),
             to: placement,
+            data_source: None,
             actor: Actor::default(),
             options: Options::default(),
         }

@@ -3,7 +3,7 @@
 
 use sea_orm_migration::MigratorTrait;
 use tenantry_app_db::{NewDataSource, NewPlacement, PlacementRecord, entities::SourceKind};
-use tenantry_connection::{Actor, DataSourceUrl, Engine, Pool, PoolOptions};
+use tenantry_connection::{DataSourceUrl, Engine, Pool, PoolOptions};
 use tenantry_credential::{CredentialColumn, Login};
 use tenantry_data_source::RouteError;
 use tenantry_realm::TenantKey;
@@ -145,21 +145,35 @@ impl Place {
         prepared.map(drop)
     }
 
-    /// Notes whom the data source serves before the first tenant is placed there, so that a second one can be refused.
-    pub(super) async fn note(&self, tenantry: &Tenantry, kind: Option<SourceKind>, actor: &Actor) -> Result<(), Error> {
+    /// The data source's row, where it has to be written before the first tenant is placed there: so that a second one can be
+    /// refused where it serves one. Whatever else a row says stays.
+    pub(super) async fn row(
+        &self,
+        tenantry: &Tenantry,
+        kind: Option<SourceKind>,
+    ) -> Result<Option<NewDataSource>, Error> {
         let existing = tenantry.app_db().data_source(&self.url).await?;
-        let kind = match (kind, &existing, self.url.engine()) {
-            (Some(kind), ..) => kind,
-            (None, Some(_), _) => return Ok(()),
-            (None, None, Engine::Sqlite) => SourceKind::Dedicated,
-            (None, None, Engine::Postgres) => SourceKind::Shared,
+        let by_engine = match self.url.engine() {
+            Engine::Sqlite => SourceKind::Dedicated,
+            Engine::Postgres => SourceKind::Shared,
         };
-        if existing.is_some_and(|existing| existing.kind == kind) {
-            return Ok(());
-        }
-        let new = NewDataSource { kind, region: self.placement.region.clone(), ..NewDataSource::new(self.url.clone()) };
-        tenantry.app_db().upsert_data_source(&new, actor).await?;
-        Ok(())
+        let Some(existing) = existing else {
+            let (kind, region) = (kind.unwrap_or(by_engine), self.placement.region.clone());
+            return Ok(Some(NewDataSource { kind, region, ..NewDataSource::new(self.url.clone()) }));
+        };
+        let Some(kind) = kind.filter(|kind| *kind != existing.kind) else { return Ok(None) };
+        Ok(Some(NewDataSource {
+            url: self.url.clone(),
+            region: existing.region,
+            kind,
+            pooler_mode: existing.pooler_mode,
+            direct_url: existing.direct_url.as_deref().map(DataSourceUrl::parse).transpose()?,
+            max_connections: existing.max_connections,
+            settings: existing.settings,
+            notes: existing.notes,
+            admitted_at: None,
+            schema_version: None,
+        }))
     }
 }
 

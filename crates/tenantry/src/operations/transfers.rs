@@ -251,7 +251,8 @@ pub async fn plan_transfer<M: MigratorTrait>(
             ends.open(tenantry, options).await?
         }
     };
-    let request = open.request(tenantry, &ends, &Actor::default(), options);
+    let mut request = open.request(tenantry, &ends, &Actor::default(), options);
+    request.data_source = ends.to.row(tenantry, target.kind).await?;
     let preview = request.preview(progress).await;
     open.close().await;
     let transfer = |source| Error::Transfer { tenant, source: Box::new(source) };
@@ -422,9 +423,9 @@ async fn run<M: MigratorTrait>(
         return Ok(());
     }
     ends.to.prepare::<M>(tenantry, target.prepare).await?;
-    ends.to.note(tenantry, target.kind, actor).await?;
     let open = ends.open(tenantry, options).await?;
-    let request = open.request(tenantry, &ends, actor, options);
+    let mut request = open.request(tenantry, &ends, actor, options);
+    request.data_source = ends.to.row(tenantry, target.kind).await?;
     let outcome = match plan {
         Some(plan) => request.apply(plan, progress).await,
         None => request.run(progress).await,
@@ -563,6 +564,7 @@ impl Open {
             expected_epoch: ends.epoch,
             from: ends.from.placement.clone(),
             to,
+            data_source: None,
             actor: actor.clone(),
             options: options.clone(),
         }

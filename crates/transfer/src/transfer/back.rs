@@ -50,6 +50,7 @@ pub(super) async fn rollback(transfer: &Transfer<'_>, progress: &dyn Progress) -
         expected_epoch: now.epoch,
         from: record.target().map_err(Error::app_db(DOING))?,
         to: record.source().map_err(Error::app_db(DOING))?,
+        data_source: None,
         actor: transfer.actor.clone(),
         options: Options { reference_tables, ..transfer.options.clone() },
     };

@@ -3,8 +3,8 @@
 
 use sea_orm::ColumnTrait;
 use tenantry_app_db::{
-    AppDb, NewPlacement, NewTransfer, PlacementRecord,
-    entities::{TransferStep, tenants, transfers},
+    AppDb, NewDataSource, NewPlacement, NewTransfer, PlacementRecord,
+    entities::{SourceKind, TransferStep, tenants, transfers},
 };
 use tenantry_connection::{Actor, DataSourceUrl};
 use tenantry_realm::TenantKey;
@@ -34,6 +34,8 @@ pub struct Request<'a> {
     pub from: NewPlacement,
     /// Where the tenant is to live: the target's URL, its sealed logins, and the tenant's id there where it differs.
     pub to: NewPlacement,
+    /// The target's row in `data_sources`, where it is to be written: as soon as nothing stands against the transfer.
+    pub data_source: Option<NewDataSource>,
     /// Who asked for it.
     pub actor: Actor,
     /// Deadlines and limits.
@@ -145,6 +147,10 @@ impl Request<'_> {
                 None => return Err(refused),
             },
         };
+        if let Some(row) = &self.data_source {
+            let written = self.app_db.upsert_data_source(row, &self.actor).await;
+            written.map_err(Error::app_db("writing the target's data source"))?;
+        }
         match Run::begin(self, None, prepared, progress).await {
             Ok(run) => run.drive().await.map(Outcome::Placed),
             // Somebody else was faster.
@@ -282,7 +288,8 @@ impl Request<'_> {
         const DOING: &str = "looking who else is at the target";
         let Some(target) = &self.to.url else { return Ok(()) };
         let data_source = self.app_db.data_source(target).await.map_err(Error::app_db(DOING))?;
-        let for_one = data_source.is_some_and(|source| source.kind.holds_one_tenant());
+        let kind = self.data_source.as_ref().map(|row| row.kind).or(data_source.map(|row| row.kind));
+        let for_one = kind.is_some_and(SourceKind::holds_one_tenant);
         let there = self.app_db.find::<tenants::Entity>();
         let there = there.filter(tenants::Column::DataSourceUrl.eq(target.as_str())).all().await;
         for other in there.map_err(Error::app_db(DOING))?.into_iter().filter(|other| other.id != self.tenant) {

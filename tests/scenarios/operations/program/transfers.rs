@@ -7,7 +7,11 @@ use std::{
 
 use secrecy::ExposeSecret;
 use serde_json::Value;
-use tenantry_connection::{Engine, Mode, Pool, PoolOptions, Session, Transaction};
+use tenantry_app_db::{
+    NewDataSource,
+    entities::{SourceKind, data_sources},
+};
+use tenantry_connection::{Actor, Engine, Mode, Pool, PoolOptions, Session, Transaction};
 
 use super::Program;
 use crate::world::{Place, World, on_both_engines};
@@ -17,6 +21,7 @@ on_both_engines!(
     what_was_killed_is_seen_and_resumed_or_aborted,
     of_many_tenants_one_that_fails_keeps_no_other_from_being_moved,
     what_names_nothing_is_told_with_what_does,
+    whom_a_data_source_serves_is_written_when_nothing_stands_against_it,
 );
 
 /// The depot with its tables, and a tenant who has two goods in it.
@@ -84,6 +89,7 @@ async fn a_tenant_is_moved_as_planned_and_brought_back_with_what_was_written_sin
         let refused = run(1, with(&["transfer", "run"], &[]));
         assert!(last(&refused.stdout).starts_with("transfer: failed, tenant acme, refused for "), "{refused:#?}");
         assert!(last(&refused.stdout).ends_with(" reason(s), it is where it was"), "{refused:#?}");
+        assert_eq!(world.tenantry.app_db().data_source(&own.url).await.unwrap(), None, "nothing was written of it");
     }
     let planned = run(0, with(&["transfer", "plan"], &["--prepare"]));
     assert!(planned.stdout.contains("\n2 records in 1 tables, "), "{planned:#?}");
@@ -293,4 +299,34 @@ async fn what_names_nothing_is_told_with_what_does(mut world: World) {
         let there = depot.exits(0, &["transfer", "run", "acme", "--to", world.shared().url.as_str()]);
         assert!(last(&there.stdout).ends_with("it is there already and nothing was copied"), "{there:#?}");
     }
+}
+
+async fn whom_a_data_source_serves_is_written_when_nothing_stands_against_it(mut world: World) {
+    let (shared, own) = (world.place("shared"), world.place("own"));
+    let mut depot = depot_with(&world, &[("acme", "42"), ("globex", "43")]);
+    let app_db = world.tenantry.app_db();
+    for place in [&shared, &own] {
+        let notes = Some("by hand".to_owned());
+        let row = NewDataSource { max_connections: 7, notes, ..NewDataSource::new(place.url.clone()) };
+        app_db.upsert_data_source(&row, &Actor::default()).await.unwrap();
+    }
+    let is = async |place: &Place, kind: SourceKind| {
+        let row: data_sources::Model = app_db.data_source(&place.url).await.unwrap().unwrap();
+        assert_eq!((row.kind, row.max_connections, row.notes.as_deref()), (kind, 7, Some("by hand")));
+    };
+    know(&mut depot, &shared);
+    depot.exits(0, &["transfer", "run", "globex", "--to", shared.url.as_str(), "--prepare"]);
+    is(&shared, SourceKind::Shared).await;
+    for command in ["plan", "run"] {
+        let to = ["transfer", command, "acme", "--to", shared.url.as_str(), "--kind", "dedicated"];
+        let refused = depot.exits(1, &to);
+        assert!(refused.stdout.contains("holds tenant globex; choose another target"), "{refused:#?}");
+        is(&shared, SourceKind::Shared).await;
+    }
+    know(&mut depot, &own);
+    let to = ["transfer", "plan", "acme", "--to", own.url.as_str(), "--kind", "dedicated", "--prepare"];
+    depot.exits(0, &to);
+    is(&own, SourceKind::Shared).await;
+    depot.exits(0, &["transfer", "run", "acme", "--to", own.url.as_str(), "--kind", "dedicated"]);
+    is(&own, SourceKind::Dedicated).await;
 }
