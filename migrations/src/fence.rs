@@ -40,7 +40,8 @@ pub async fn install(connection: &impl ConnectionTrait) -> Result<(), Error> {
     execute(connection, &install_sql(connection.get_database_backend())?, "installing the fence").await
 }
 
-/// Puts the fence's trigger on an existing table. Idempotent. `table` is a name in schema `public`, or `schema.table`.
+/// Puts the fence's trigger on an existing table. Idempotent. On PostgreSQL `table` is a name in schema `public`, or
+/// `schema.table`; SQLite has no schemas, and a dot is a part of the name.
 /// Rows whose tenant column is null belong to no tenant and are let through.
 ///
 /// # Errors
@@ -116,12 +117,15 @@ pub fn install_sql(backend: DbBackend) -> Result<String, Error> {
 /// [`Error::Backend`] or [`Error::Identifier`].
 pub fn attach_sql(backend: DbBackend, table: &str, tenant_column: &str) -> Result<String, Error> {
     checked_identifier(tenant_column)?;
-    let (schema, name) = split(table)?;
     Ok(match Engine::from_backend(backend)? {
         Engine::Postgres => {
+            let (schema, name) = split(table)?;
             [postgres::check_function(tenant_column), postgres::attach(schema, name, tenant_column)].join(";\n")
         }
-        Engine::Sqlite => [sqlite::detach(name), sqlite::attach(name, tenant_column)].join(";\n"),
+        Engine::Sqlite => {
+            checked_identifier(table)?;
+            [sqlite::detach(table), sqlite::attach(table, tenant_column)].join(";\n")
+        }
     })
 }
 
@@ -130,10 +134,12 @@ pub fn attach_sql(backend: DbBackend, table: &str, tenant_column: &str) -> Resul
 /// # Errors
 /// [`Error::Backend`] or [`Error::Identifier`].
 pub fn detach_sql(backend: DbBackend, table: &str) -> Result<String, Error> {
-    let (schema, name) = split(table)?;
     Ok(match Engine::from_backend(backend)? {
-        Engine::Postgres => postgres::detach(schema, name),
-        Engine::Sqlite => sqlite::detach(name),
+        Engine::Postgres => {
+            let (schema, name) = split(table)?;
+            postgres::detach(schema, name)
+        }
+        Engine::Sqlite => sqlite::detach(checked_identifier(table)?),
     })
 }
 

@@ -134,3 +134,18 @@ async fn the_fence_holds_an_adopted_business_table() {
     fence::detach(&database.connection, "deals").await.unwrap();
     database.run("UPDATE deals SET title = 'x' WHERE id = 1").await;
 }
+
+// A dot was read as the end of a schema's name: the fence went to another table, or to none.
+#[tokio::test]
+async fn the_fence_holds_a_table_with_a_dot_in_its_name() {
+    let database = existing().await;
+    database.run("CREATE TABLE \"archive.deals\" (tenant_id uuid_text NOT NULL, title text)").await;
+    fence::install(&database.connection).await.unwrap();
+    fence::attach(&database.connection, "archive.deals", "tenant_id").await.unwrap();
+    fence::raise(&database.connection, A_TEXT, "moving").await.unwrap();
+    let insert = format!("INSERT INTO \"archive.deals\" (tenant_id) VALUES ({A})");
+    database.assert_refused(&insert, fence::FENCED_SQLITE_MESSAGE).await;
+    database.run("UPDATE deals SET title = 'x' WHERE id = 1").await;
+    fence::detach(&database.connection, "archive.deals").await.unwrap();
+    database.run(&insert).await;
+}
