@@ -140,6 +140,7 @@ pub(crate) async fn install(endpoint: &Endpoint, tables: &[String], deadline: Du
 }
 
 /// What [`change`] shall do with the fence that it found.
+#[derive(Debug, Clone)]
 pub(crate) enum Change {
     /// Raise it, or give a raised one to this holder: returns once the tenant's open writers have ended.
     Raise(Holder),

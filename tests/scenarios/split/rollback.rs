@@ -1,9 +1,12 @@
 //! A transfer is taken back with everything that was written since, or not at all.
 
+use std::panic::AssertUnwindSafe;
+
+use futures_util::FutureExt as _;
 use tenantry_app_db::entities::TransferStep;
 use tenantry_connection::{Actor, Engine};
 use tenantry_test_support::sample::TENANTS;
-use tenantry_transfer::{Error, Unwatched};
+use tenantry_transfer::{Error, Progress, Unwatched};
 
 use super::world::{PAIRS, World, chain, tenant};
 
@@ -42,6 +45,43 @@ async fn a_rollback_puts_everything_back_and_touches_no_neighbour() {
         // And forth again, with what was written in between; then the target takes writes.
         let report = world.split(acme).await;
         assert_eq!((report.agrees(), report.records()), (true, acme.total()));
+        world.target.execute(&insert).await.unwrap();
+    }
+}
+
+/// The end of the process before the tenant's writes are held.
+struct Dies;
+
+impl Progress for Dies {
+    fn point(&self, name: &'static str) {
+        if name == "source unfenced" {
+            // Not `panic!`, whose message would look like a failure.
+            std::panic::resume_unwind(Box::new("died"));
+        }
+    }
+}
+
+/// The fence that a transfer raises at a place takes the place of the one that was left there. Taken back before anything was
+/// copied, it was lowered, and who still had the old route wrote into a database that the tenant had left.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_place_that_was_left_stays_closed_when_the_next_transfer_to_it_is_withdrawn() {
+    for (from, to) in PAIRS {
+        let world = World::new(from, to).await;
+        let acme = tenant("acme");
+        world.split(acme).await;
+        world.rollback(acme, &Unwatched).await.unwrap_or_else(|error| panic!("{from} to {to}: {}", chain(&error)));
+
+        let request = world.request(acme).await;
+        assert!(AssertUnwindSafe(request.run(&Dies)).catch_unwind().await.is_err(), "{from} to {to}");
+        // Until its lease is given up.
+        while let Err(error) = world.rollback(acme, &Unwatched).await {
+            assert!(matches!(error, Error::Busy { .. }), "{from} to {to}: {}", chain(&error));
+        }
+        let step = world.app_db.transfers(Some(acme.id), 1).await.unwrap()[0].step;
+        assert_eq!(step, TransferStep::Aborted, "{from} to {to}");
+        let insert = format!("INSERT INTO accounts (tenant_id, name) VALUES ({}, 'stray')", world.target.uuid(acme.id));
+        assert!(world.target.execute(&insert).await.is_err(), "{from} to {to}");
+        world.split(acme).await;
         world.target.execute(&insert).await.unwrap();
     }
 }

@@ -21,6 +21,15 @@ struct Standing {
     go_on: Mutex<Receiver<()>>,
 }
 
+impl Standing {
+    /// With what tells that it stands there, and what lets it go on.
+    fn at(at: &'static str, times: usize) -> (Self, Receiver<()>, Sender<()>) {
+        let ((reached, arrives), (free, go_on)) = (channel(), channel());
+        let (reached, go_on) = (Mutex::new(Some(reached)), Mutex::new(go_on));
+        (Self { at, times: AtomicUsize::new(times), reached, go_on }, arrives, free)
+    }
+}
+
 impl Progress for Standing {
     fn point(&self, name: &'static str) {
         if name == self.at
@@ -56,14 +65,7 @@ async fn a_run_that_was_taken_over_does_no_harm() {
             let told = format!("{from} to {to}, at \"{at}\", {times}");
             let world = Arc::new(World::new(from, to).await);
             let globex = tenant("globex");
-            let (reached, arrives) = channel();
-            let (free, go_on) = channel();
-            let standing = Standing {
-                at,
-                times: AtomicUsize::new(times),
-                reached: Mutex::new(Some(reached)),
-                go_on: Mutex::new(go_on),
-            };
+            let (standing, arrives, free) = Standing::at(at, times);
             let first = {
                 let world = world.clone();
                 tokio::spawn(async move { world.request(globex).await.run(&standing).await })
@@ -99,6 +101,44 @@ async fn a_run_that_was_taken_over_does_no_harm() {
             let write =
                 format!("UPDATE accounts SET notes = 'stray' WHERE tenant_id = {}", world.source.uuid(globex.id));
             assert!(world.source.execute(&write).await.is_err(), "{told}: the kept rows stay fenced");
+        }
+    }
+}
+
+/// A rollback that slept while another run brought the tenant back held the tenant's writes where it was by then, for good.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_rollback_that_was_taken_over_does_no_harm() {
+    for (from, to) in [(Engine::Postgres, Engine::Postgres), (Engine::Postgres, Engine::Sqlite)] {
+        for (at, times) in [("target unfenced", 1), ("source unfenced", 1), ("fenced", 1), ("copied", 2), ("placed", 1)]
+        {
+            let told = format!("{from} to {to}, at \"{at}\", {times}");
+            let world = Arc::new(World::new(from, to).await);
+            let globex = tenant("globex");
+            world.split(globex).await;
+            let insert = |db: &super::world::Db| {
+                format!("INSERT INTO locations (tenant_id, name) VALUES ({}, 'written')", db.uuid(globex.id))
+            };
+            world.target.execute(&insert(&world.target)).await.unwrap();
+            let (standing, arrives, free) = Standing::at(at, times);
+            let first = {
+                let world = world.clone();
+                tokio::spawn(async move { world.rollback(globex, &standing).await })
+            };
+            tokio::task::block_in_place(|| arrives.recv().unwrap());
+            let expire = "UPDATE tenantry_transfers SET lease_until = created_at WHERE owner IS NOT NULL";
+            world.source.execute(expire).await.unwrap();
+            let open = world.app_db.transfer_under_way(globex.id).await.unwrap().expect(&told);
+            let done = world.returning(globex, open).await.resume(&Unwatched).await;
+            let done = done.unwrap_or_else(|error| panic!("{told}: {}", chain(&error)));
+            assert_eq!(done.step, TransferStep::Purged, "{told}");
+
+            free.send(()).unwrap();
+            assert!(first.await.unwrap().is_err(), "{told}: the first run takes its work for done");
+            assert_eq!(world.placed_at(globex).await, None, "{told}");
+            world.source.execute(&insert(&world.source)).await.unwrap_or_else(|error| panic!("{told}: {error}"));
+            let written = "SELECT count(*) AS n FROM locations WHERE name = 'written'";
+            assert_eq!(world.source.number(written).await, 2, "{told}");
+            assert!(world.target.execute(&insert(&world.target)).await.is_err(), "{told}: what was left stays fenced");
         }
     }
 }

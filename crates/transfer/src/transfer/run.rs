@@ -364,7 +364,7 @@ impl<'a> Run<'a> {
     }
 
     /// Whether this run has not been taken over, asked just before it holds anybody's writes.
-    async fn still_mine(&self) -> Result<(), Error> {
+    pub(super) async fn still_mine(&self) -> Result<(), Error> {
         match self.app_db.renew_transfer(&self.lease.held, self.options.lease).await {
             Ok(()) => Ok(()),
             Err(AppDbError::LeaseLost { transfer }) => Err(Error::TakenOver { transfer }),

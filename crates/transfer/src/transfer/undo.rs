@@ -2,11 +2,16 @@
 
 use tenantry_app_db::{Advance, entities::TransferStep};
 
-use super::{purge::delete, run::Run, silence::Silence};
+use super::{
+    purge::delete,
+    request::{is_at, placement},
+    run::Run,
+    silence::Silence,
+};
 use crate::{
     Error, FenceAfter, Side, Step,
     error::recorded,
-    fence::{Change, Holder, Stamp},
+    fence::{Change, Holder},
 };
 
 impl Run<'_> {
@@ -60,29 +65,41 @@ impl Run<'_> {
 
     /// The same before anything was copied: whatever rows the target holds are not the transfer's.
     async fn withdraw_and_end(&mut self, problem: String) -> Result<(), Error> {
-        self.withdraw(|found, stamp| found.is_of(stamp)).await?;
+        let stamp = self.stamp();
+        let meant = |found: &Holder| found.is_of(stamp);
+        self.withdraw(Side::Source, Change::Lower, meant).await?;
         self.open = true;
+        // Whoever has taken it over may have placed the tenant at the target. From here on a later run's fence shows that.
+        self.still_mine().await?;
+        self.withdraw(Side::Target, self.left_behind(), meant).await?;
         self.point("withdrawn");
         let problem = Some(problem).filter(|problem| !problem.is_empty());
         self.record(Advance { problem, ..self.advance(TransferStep::Aborted) }).await
     }
 
-    /// Takes the fences away again that are meant, and nothing else.
-    async fn withdraw(&self, meant: impl Fn(&Holder, Stamp) -> bool) -> Result<(), Error> {
-        let (stamp, undoes) = (self.stamp(), self.record.undoes);
-        for side in [Side::Source, Side::Target] {
-            self.change(side, |found| {
-                Ok(match (found, side, undoes) {
-                    (Some(found), Side::Target, Some(kept)) if meant(&found, stamp) => {
-                        Change::Raise(Holder::Kept(kept))
-                    }
-                    (Some(found), ..) if meant(&found, stamp) => Change::Lower,
-                    _ => Change::Nothing,
-                })
-            })
-            .await?;
-        }
-        Ok(())
+    /// What becomes of the fence at a target where the tenant is not. It may have been there before, and then this transfer's fence
+    /// took the place of one that was left, or kept.
+    fn left_behind(&self) -> Change {
+        Change::Raise(self.record.undoes.map_or(Holder::Left(self.record.id), Holder::Kept))
+    }
+
+    /// Changes the fence of one side where it is meant, and does nothing else.
+    async fn withdraw(&self, side: Side, change: Change, meant: impl Fn(&Holder) -> bool) -> Result<(), Error> {
+        self.change(side, |found| {
+            Ok(if found.is_some_and(|found| meant(&found)) { change.clone() } else { Change::Nothing })
+        })
+        .await
+    }
+
+    /// Takes back what this run raised last, after another one had gone on: nobody else would.
+    async fn withdraw_late(&self) -> Result<(), Error> {
+        let stamp = self.stamp();
+        let mine = |found: &Holder| *found == Holder::Moving(stamp);
+        self.withdraw(Side::Source, Change::Lower, mine).await?;
+        // Where this run's fence is still up, no other one is on its way, so that what the placement says will stay.
+        let now = placement(self.app_db, self.record.tenant_id).await?;
+        let change = if is_at(&now, &self.target, self.app_db) { Change::Lower } else { self.left_behind() };
+        self.withdraw(Side::Target, change, mine).await
     }
 
     /// A step failed: takes it all back and says what became of the fence. Returns without an error where the tenant turns out
@@ -100,8 +117,7 @@ impl Run<'_> {
                     silence.ends(self.take_back(problem)).await
                 }
                 Err(Error::TakenOver { .. }) => {
-                    // What this run raised last, after another had gone on, nobody else would lower.
-                    if let Err(error) = self.withdraw(|found, stamp| *found == Holder::Moving(stamp)).await {
+                    if let Err(error) = self.withdraw_late().await {
                         tracing::warn!(%transfer, %error, "a fence of a run that was taken over may still be up");
                     }
                     return Err(Error::TakenOver { transfer });
