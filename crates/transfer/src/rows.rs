@@ -174,6 +174,15 @@ pub(crate) fn comparable(engine: Engine, expression: &str, kind: Kind) -> String
     }
 }
 
+/// The condition that an expression has a value. On PostgreSQL a composite value whose fields are null is one, and
+/// `IS NOT NULL` says otherwise.
+pub(crate) fn present(engine: Engine, expression: &str) -> String {
+    match engine {
+        Engine::Postgres => format!("({expression} IS DISTINCT FROM NULL)"),
+        Engine::Sqlite => format!("({expression} IS NOT NULL)"),
+    }
+}
+
 fn order(engine: Engine, column: &str, kind: Kind) -> String {
     let quoted = quote::identifier(column);
     match engine {

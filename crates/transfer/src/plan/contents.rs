@@ -12,7 +12,7 @@ use crate::{
     catalog::{Details, ForeignKey, TableDetails},
     kind::Kind,
     quote,
-    rows::{Reading, comparable, count, counts, print_key},
+    rows::{Reading, comparable, count, counts, present, print_key},
 };
 
 /// Looks at the tenant's rows of every table, and adds what is found to the refusals.
@@ -104,7 +104,8 @@ impl Inspection<'_> {
             if !refuses(&self.pair.target) || refuses(&self.pair.source) {
                 continue;
             }
-            let condition = format!("{filter} AND {} IS NULL", quote::identifier(&column.name));
+            let condition =
+                format!("{filter} AND NOT {}", present(self.structure.source.engine, &quote::identifier(&column.name)));
             let rows = count(from, &self.pair.source.from, &condition).await?;
             if rows > 0 {
                 let samples = self.samples(from, self.pair.source.from.clone(), condition, &[]).await?;
@@ -131,8 +132,10 @@ impl Inspection<'_> {
                 continue;
             }
             let expressions: Vec<String> = columns.iter().map(|name| self.comparable(name)).collect();
-            let present: String =
-                columns.iter().map(|name| format!(" AND {} IS NOT NULL", quote::identifier(name))).collect();
+            let present: String = columns
+                .iter()
+                .map(|name| format!(" AND {}", present(source.engine, &quote::identifier(name))))
+                .collect();
             let group = if expressions.is_empty() { "true".to_owned() } else { expressions.join(", ") };
             let groups = format!(
                 "(SELECT 1 AS alike FROM {} WHERE {}{present} GROUP BY {group} HAVING count(*) > 1) AS alike",
@@ -232,8 +235,10 @@ impl Inspection<'_> {
             }
         };
         let (here, anywhere) = (found(Some(shape.filter())), found(None));
-        let refers: String =
-            columns.iter().map(|(child, _)| format!(" AND c.{} IS NOT NULL", quote::identifier(child))).collect();
+        let refers: String = columns
+            .iter()
+            .map(|(child, _)| format!(" AND {}", present(shape.engine, &format!("c.{}", quote::identifier(child)))))
+            .collect();
         let child = format!("{} AS c", self.pair.source.from);
         let children: Vec<&str> = columns.iter().map(|(child, _)| child.as_str()).collect();
 

@@ -13,7 +13,7 @@ use crate::{
     catalog::ForeignKey,
     kind::Kind,
     quote,
-    rows::{backend, comparable, count, print_key},
+    rows::{backend, comparable, count, present, print_key},
 };
 
 /// Keys that are looked up at once.
@@ -66,7 +66,7 @@ impl Inspection<'_> {
         } else {
             let mut reading = self.structure.reading(Side::Source, self.pair, false);
             for (child, _) in key.columns.iter().filter(|(child, _)| child != tenant_column) {
-                reading.filter.push_str(&format!(" AND {} IS NOT NULL", quote::identifier(child)));
+                reading.filter.push_str(&format!(" AND {}", present(from.engine(), &quote::identifier(child))));
             }
             let mut stream = reading.open(from).await?;
             loop {

@@ -11,7 +11,7 @@ use crate::{
     Error, Side,
     catalog::Unique,
     quote,
-    rows::{backend, comparable, count},
+    rows::{backend, comparable, count, present},
 };
 
 /// Keys that are looked up at once. SQLite takes 500 selects in one statement.
@@ -37,7 +37,7 @@ impl Inspection<'_> {
             }
             let mut reading = self.structure.reading(Side::Source, self.pair, false);
             for name in &unique.columns {
-                reading.filter.push_str(&format!(" AND {} IS NOT NULL", quote::identifier(name)));
+                reading.filter.push_str(&format!(" AND {}", present(from.engine(), &quote::identifier(name))));
             }
             let (mut rows, mut keys, mut batch) = (0, Vec::new(), Vec::new());
             let mut stream = reading.open(from).await?;

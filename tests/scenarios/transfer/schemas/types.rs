@@ -40,6 +40,35 @@ async fn types_of_one_name_that_consist_of_other_things_are_refused() {
     assert_eq!(columns, ["a", "b", "c", "d"]);
 }
 
+/// `IS NULL` is true of a composite value whose fields are null, and NOT NULL lets it in: such a row was refused, and two that are
+/// alike were not noticed.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_value_of_nulls_is_a_value() {
+    let (source, target) = two().await;
+    let table = |more: &str| {
+        format!(
+            "CREATE TYPE pair AS (a int, b text); \
+             CREATE TABLE items (tenant_id uuid NOT NULL, id int NOT NULL, c pair {more}, PRIMARY KEY (tenant_id, id))"
+        )
+    };
+    source.execute(&table("")).await;
+    target.execute(&table("NOT NULL UNIQUE")).await;
+    let id = Uuid::new_v4();
+    source
+        .execute(&format!("INSERT INTO items VALUES ('{id}', 1, ROW(NULL, NULL)), ('{id}', 2, ROW(NULL, NULL))"))
+        .await;
+    let (from, to) = (source.end(id), target.end(id));
+    let [Refusal::Duplicate { groups: 1, columns, .. }] = &refused(&from, &to).await[..] else {
+        panic!("{:?}", refused(&from, &to).await)
+    };
+    assert_eq!(columns, &["c"]);
+    source.execute("UPDATE items SET c = ROW(1, NULL) WHERE id = 2").await;
+    agreed(moved(&from, &to, &Options::default(), Copying::default()).await);
+    assert_eq!(target.rows("items").await, source.rows("items").await);
+    source.execute("UPDATE items SET c = NULL WHERE id = 1").await;
+    assert!(refused(&from, &to).await.iter().any(|refusal| matches!(refusal, Refusal::Null { rows: 1, .. })));
+}
+
 /// What the target computes otherwise is told before, and found by the verification.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_column_that_is_computed_otherwise_is_told() {
