@@ -4,6 +4,7 @@
 mod crash;
 mod fence;
 mod figures;
+mod interrupted;
 mod pairs;
 mod refusals;
 mod resumed;

@@ -67,6 +67,7 @@ mod application;
 mod command;
 mod commands;
 mod failure;
+mod interrupt;
 mod program;
 pub mod progress;
 pub mod text;

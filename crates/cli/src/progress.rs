@@ -153,7 +153,7 @@ impl Drop for TransferBar {
 }
 
 /// A line on standard error. That nobody reads it any more does not end the work.
-fn tell(line: &str) {
+pub(crate) fn tell(line: &str) {
     let _ = writeln!(anstream::stderr().lock(), "{}", printable(line));
 }
 

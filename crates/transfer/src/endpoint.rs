@@ -7,7 +7,7 @@ use tenantry_connection::{Engine, Mode, Pool, Session, Transaction};
 use tenantry_realm::TenantKey;
 
 use crate::{
-    Error,
+    Error, Interrupt,
     canonical::POSTGRES_SETTINGS,
     fence::{self, Stamp},
     quote::postgres_literal,
@@ -141,6 +141,8 @@ pub struct Options {
     /// For how long a server may answer nothing while a step waits for it. It is asked over a connection of its own, where the
     /// pool has one free. Then the step is given up, and what was done is taken back.
     pub silence: Duration,
+    /// Who may ask it to end early.
+    pub interrupt: Interrupt,
     /// How long a rollback waits before it deletes what it leaves behind: processes that have not heard of it yet read there.
     pub settle: Duration,
 }
@@ -155,6 +157,7 @@ impl Default for Options {
             reference_tables: Vec::new(),
             lease: Duration::from_secs(20),
             silence: Duration::from_secs(30),
+            interrupt: Interrupt::default(),
             settle: Duration::ZERO,
         }
     }

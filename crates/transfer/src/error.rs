@@ -129,6 +129,9 @@ pub enum Error {
         /// For how long, in seconds.
         waited_s: u64,
     },
+    /// It was asked to end early, by [`Interrupt`](crate::Interrupt). Nothing was recorded, or what was done is taken back.
+    #[error("it was interrupted")]
+    Interrupted,
     /// No fence of the transfer was found where it must be, so that somebody may have written there.
     #[error("the tenant's fence at the {side} is not the transfer's any more ({found}); the tenant was not placed")]
     FenceGone {
@@ -271,6 +274,7 @@ impl Error {
             | Self::NotAt { .. }
             | Self::FenceGone { .. }
             | Self::RowsInTarget
+            | Self::Interrupted
             | Self::NotHeld(..)
             | Self::NotPlaced { .. }
             | Self::UnknownTenant { .. } => false,

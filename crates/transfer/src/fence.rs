@@ -173,8 +173,9 @@ pub(crate) async fn change(
     loop {
         let left = deadline.saturating_sub(started.elapsed());
         let done = async {
-            let mut transaction = begin_patiently(endpoint, left).await?;
-            let found = match lock(&mut transaction, endpoint).await {
+            // Until here nothing was written, so that this may be broken off.
+            let mut transaction = options.interrupt.ends(begin_patiently(endpoint, left)).await?;
+            let found = match options.interrupt.ends(lock(&mut transaction, endpoint)).await {
                 Ok(()) => holder(&mut transaction, &endpoint.tenant).await?,
                 Err(error) => return Err(error),
             };

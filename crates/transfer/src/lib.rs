@@ -36,6 +36,7 @@ pub mod copy;
 mod endpoint;
 mod error;
 mod fence;
+mod interrupt;
 pub mod kind;
 pub mod plan;
 mod progress;
@@ -47,6 +48,7 @@ pub mod verify;
 
 pub use endpoint::{Endpoint, Options, Side};
 pub use error::{Error, FenceAfter};
+pub use interrupt::Interrupt;
 pub use plan::{Note, Plan, Prepared, Refusal, plan, prepare};
 pub use progress::{Progress, Step, Unwatched};
 pub use transfer::{Done, Outcome, Preview, Request, Transfer, purge};

@@ -4,6 +4,7 @@
 mod failures;
 mod own_tables;
 mod shell;
+mod signals;
 mod transfers;
 
 use std::{

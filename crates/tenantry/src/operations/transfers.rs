@@ -412,6 +412,9 @@ async fn run<M: MigratorTrait>(
     (options, actor, progress): How<'_>,
     report: &mut TransferReport,
 ) -> Result<(), Error> {
+    if options.interrupt.is_asked() {
+        return Err(Error::Transfer { tenant, source: Box::new(TransferError::Interrupted) });
+    }
     let ends = Ends::decide(tenantry, tenant, target).await?;
     (report.source, report.target) = (Some(ends.from.url.clone()), Some(ends.to.url.clone()));
     if ends.is_there() {

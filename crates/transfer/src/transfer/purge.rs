@@ -67,10 +67,11 @@ async fn purge_held(
         return Err(Error::Request { problem });
     }
     refuse_undeletable(source, current).await?;
-    let prepared = prepare(source, current, &transfer.options, progress).await?;
+    let stop = &transfer.options.interrupt;
+    let prepared = stop.ends(prepare(source, current, &transfer.options, progress)).await?;
     let not_compared = prepared.plan.refusals.iter().filter(|refusal| prevents_comparison(refusal)).cloned();
     let not_compared: Vec<Refusal> = not_compared.collect();
-    let unexplained = unexplained(source, current, &prepared, &transfer.options).await?;
+    let unexplained = stop.ends(unexplained(source, current, &prepared, &transfer.options)).await?;
     if !unexplained.is_empty() || !not_compared.is_empty() {
         return Err(Error::NotHeld(unexplained, not_compared));
     }
@@ -113,7 +114,7 @@ impl Run<'_> {
         if found == Some(Holder::Left(transfer)) {
             return Ok(());
         }
-        self.purged = delete(&self.source, current, self.progress).await?;
+        self.purged = self.options.interrupt.ends(delete(&self.source, current, self.progress)).await?;
         self.point("purged");
         let stamp = self.stamp();
         self.change(Side::Source, |found| match found {

@@ -122,6 +122,7 @@ impl Request<'_> {
 
     async fn run_planned(&self, planned: Option<&Plan>, progress: &dyn Progress) -> Result<Outcome, Error> {
         self.check()?;
+        self.options.interrupt.check()?;
         // What was given up is taken back first, and then it begins anew.
         while let Some(open) = self.under_way().await? {
             match self.go_on(open, progress).await? {
@@ -131,11 +132,11 @@ impl Request<'_> {
         }
         let position = self.position().await?;
         if let Position::Target(record) = position {
-            let report = self.verify(progress).await?;
+            let report = self.options.interrupt.ends(self.verify(progress)).await?;
             return Ok(Outcome::AlreadyPlaced { epoch: record.epoch, report });
         }
         progress.step(Step::Plan);
-        let prepared = self.prepare(&position, None, progress).await?;
+        let prepared = self.options.interrupt.ends(self.prepare(&position, None, progress)).await?;
         if let Some(planned) = planned {
             planned.must_be(&prepared.plan)?;
         }
@@ -280,7 +281,7 @@ impl Request<'_> {
         self.check()?;
         progress.step(Step::Plan);
         let position = self.position().await?;
-        self.prepare(&position, Some(undoes), progress).await?.accepted()
+        self.options.interrupt.ends(self.prepare(&position, Some(undoes), progress)).await?.accepted()
     }
 
     /// Whether another tenant is in the way at the target. The placement itself asks again, in its own transaction.

@@ -13,7 +13,7 @@ use tenantry_connection::Actor;
 
 use super::{Done, Request, Transfer, lease::Lease, silence::Silence};
 use crate::{
-    Endpoint, Error, Options, Progress, Report, Side, Step,
+    Endpoint, Error, Interrupt, Options, Progress, Report, Side, Step,
     copy::{CopiedTable, Copying, any, copy},
     fence::{self, Change, Holder, Stamp},
     plan::{Prepared, prepare, read_both},
@@ -167,7 +167,7 @@ impl<'a> Run<'a> {
             return Ok(());
         }
         for side in sides {
-            let taken = self.change(*side, |found| match found {
+            let taken = self.change_unless_interrupted(*side, |found| match found {
                 Some(found) if found.is_moving(self.record.id) => Ok(Change::Raise(Holder::Moving(self.stamp()))),
                 // The last thing that is done before the end is recorded.
                 Some(Holder::Left(left)) if left == self.record.id => Ok(Change::Nothing),
@@ -209,7 +209,8 @@ impl<'a> Run<'a> {
             }
         }
         let unfenced = structure.source.unfenced.clone();
-        fence::install(&self.source, &unfenced, self.options.fence_deadline).await?;
+        let stop = &self.options.interrupt;
+        stop.ends(fence::install(&self.source, &unfenced, self.options.fence_deadline)).await?;
         if self.holds_already().await? {
             self.still_mine().await?;
         } else {
@@ -237,7 +238,7 @@ impl<'a> Run<'a> {
         self.progress.step(Step::Copy);
         let taken_over = self.prepared.is_none();
         if taken_over {
-            self.prepared = Some(self.prepare_again().await?);
+            self.prepared = Some(self.options.interrupt.ends(self.prepare_again()).await?);
         }
         let Some(prepared) = &self.prepared else { return Ok(()) };
         self.progress.planned(prepared.plan());
@@ -246,15 +247,15 @@ impl<'a> Run<'a> {
         // may be what that run copied, and nobody knows how much it was.
         if atomic && !taken_over {
             let same = compare_all(&self.source, &self.target, &prepared.structure, &self.options, &crate::Unwatched);
-            let same = same.await?;
+            let same = self.options.interrupt.ends(same).await?;
             if same.agrees() {
                 self.point("found copied");
                 return self.record(self.advance(TransferStep::Copied)).await;
             }
         }
         let copying = Copying { atomic, clear: true };
-        let copied = copy(&self.source, &self.target, prepared, copying, &self.options, self.progress).await?;
-        self.copied = copied;
+        let copied = copy(&self.source, &self.target, prepared, copying, &self.options, self.progress);
+        self.copied = self.options.interrupt.ends(copied).await?;
         self.point("copied");
         let text = serde_json::to_string(&self.copied).map_err(Error::answer("recording what was copied"))?;
         self.record(Advance { copied: Some(text), ..self.advance(TransferStep::Copied) }).await
@@ -272,12 +273,15 @@ impl<'a> Run<'a> {
 
     async fn verify(&mut self) -> Result<(), Error> {
         self.progress.step(Step::Verify);
-        let report = match &self.prepared {
-            Some(prepared) => {
-                compare_all(&self.source, &self.target, &prepared.structure, &self.options, self.progress).await?
+        let compared = async {
+            match &self.prepared {
+                Some(prepared) => {
+                    compare_all(&self.source, &self.target, &prepared.structure, &self.options, self.progress).await
+                }
+                None => verify(&self.source, &self.target, &self.options, self.progress).await,
             }
-            None => verify(&self.source, &self.target, &self.options, self.progress).await?,
         };
+        let report = self.options.interrupt.ends(compared).await?;
         let mut report = report.with_copied(&self.copied);
         self.waive(&mut report);
         if !report.agrees() {
@@ -300,7 +304,8 @@ impl<'a> Run<'a> {
         self.progress.step(Step::CutOver);
         if self.prepared.is_none() {
             // Another run verified it. What was added to either schema since, nobody has looked at.
-            let mut report = verify(&self.source, &self.target, &self.options, &crate::Unwatched).await?;
+            let compared = verify(&self.source, &self.target, &self.options, &crate::Unwatched);
+            let mut report = self.options.interrupt.ends(compared).await?;
             self.waive(&mut report);
             if !report.agrees() {
                 return Err(Error::Different(Box::new(report)));
@@ -320,6 +325,7 @@ impl<'a> Run<'a> {
             }
         }
         self.point("unplaced");
+        self.options.interrupt.check()?;
         let placed = self.app_db.cut_over(&self.lease.held, self.actor).await;
         let epoch = placed.map_err(Error::app_db("changing the tenant's placement"))?;
         self.point("placed");
@@ -348,7 +354,11 @@ impl<'a> Run<'a> {
         }
         let end = if self.record.undoes.is_some() {
             // Both sides were found equal, and nobody could write here since.
-            tokio::time::sleep(self.options.settle).await;
+            let settled = async {
+                tokio::time::sleep(self.options.settle).await;
+                Ok(())
+            };
+            self.options.interrupt.ends(settled).await?;
             self.purge_source(&self.target.clone()).await?;
             TransferStep::Purged
         } else {
@@ -427,7 +437,7 @@ impl<'a> Run<'a> {
     /// Raises the fence of one side, or takes it from whom it may be taken.
     async fn raise(&self, side: Side, may_take: impl Fn(&Holder) -> bool) -> Result<(), Error> {
         let stamp = self.stamp();
-        self.change(side, |found| match found {
+        self.change_unless_interrupted(side, |found| match found {
             Some(Holder::Moving(other)) if other.transfer == stamp.transfer && other.epoch > stamp.epoch => {
                 Err(Error::TakenOver { transfer: stamp.transfer })
             }
@@ -439,7 +449,18 @@ impl<'a> Run<'a> {
         .await
     }
 
+    /// Changes the fence of one side, whoever asks to end: what is taken back or finished is not left half done.
     pub(super) async fn change(
+        &self,
+        side: Side,
+        decide: impl Fn(Option<Holder>) -> Result<Change, Error>,
+    ) -> Result<(), Error> {
+        let options = Options { interrupt: Interrupt::default(), ..self.options.clone() };
+        fence::change(side, self.end(side), self.other(side), &options, decide).await
+    }
+
+    /// The same on the way forward, where waiting for open writers may be broken off.
+    async fn change_unless_interrupted(
         &self,
         side: Side,
         decide: impl Fn(Option<Holder>) -> Result<Change, Error>,

@@ -25,7 +25,7 @@ on_both_engines!(
 );
 
 /// The depot with its tables, and a tenant who has two goods in it.
-fn depot_with(world: &World, tenants: &[(&str, &str)]) -> Program {
+pub(super) fn depot_with(world: &World, tenants: &[(&str, &str)]) -> Program {
     let depot = Program::of(world);
     depot.exits(0, &["migrate", "up"]);
     for (subdomain, id) in tenants {
@@ -41,7 +41,7 @@ fn depot_with(world: &World, tenants: &[(&str, &str)]) -> Program {
 }
 
 /// Gives the program the logins of a place.
-fn know(depot: &mut Program, place: &Place) {
+pub(super) fn know(depot: &mut Program, place: &Place) {
     if let Some(logins) = &place.logins {
         for (variable, login) in
             [("DATA_SOURCE_ANON_KEY", &logins.restricted), ("DATA_SOURCE_SERVICE_KEY", &logins.service)]
@@ -51,7 +51,7 @@ fn know(depot: &mut Program, place: &Place) {
     }
 }
 
-fn last(text: &str) -> &str {
+pub(super) fn last(text: &str) -> &str {
     text.trim_end().lines().last().unwrap()
 }
 
@@ -64,7 +64,7 @@ fn moved(text: &str, expected: &str) {
     assert!(seconds.parse::<f64>().is_ok_and(f64::is_finite), "{text}");
 }
 
-fn placed_at(depot: &Program, subdomain: &str) -> Value {
+pub(super) fn placed_at(depot: &Program, subdomain: &str) -> Value {
     let listed = depot.json(0, &["list-tenants"]);
     let tenant = listed["tenants"].as_array().unwrap().iter().find(|tenant| tenant["subdomain"] == subdomain).cloned();
     tenant.unwrap()["data_source"].clone()
@@ -156,7 +156,7 @@ async fn a_tenant_is_moved_as_planned_and_brought_back_with_what_was_written_sin
 }
 
 /// A writer whose transaction is open, so that no fence can be raised.
-async fn writer(world: &World, place: &Place) -> (Pool, Transaction) {
+pub(super) async fn writer(world: &World, place: &Place) -> (Pool, Transaction) {
     let login = place.logins.as_ref().map(|logins| &logins.service);
     let pool = Pool::new(&place.url, login, &PoolOptions::default()).unwrap();
     let mut transaction = pool.begin(&Session::default(), Mode::Write).await.unwrap();
@@ -171,19 +171,24 @@ async fn writer(world: &World, place: &Place) -> (Pool, Transaction) {
 
 /// Starts a transfer that waits for a writer, and kills it once it is recorded.
 async fn killed(depot: &Program, arguments: &[&str]) {
-    let mut running: Child = depot.command(arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let mut running = depot.command(arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    waits(depot, &mut running).await;
+    running.kill().unwrap();
+    running.wait().unwrap();
+}
+
+/// Returns once a transfer that was started is recorded and waits for a writer.
+pub(super) async fn waits(depot: &Program, running: &mut Child) {
     let begun = Instant::now();
     loop {
         let listed = depot.json(0, &["transfer", "list"]);
         let transfers = listed["transfers"].as_array().unwrap();
         if transfers.iter().any(|transfer| transfer["under_way"] == true && transfer["held_since"].is_string()) {
-            break;
+            return;
         }
         assert!(running.try_wait().unwrap().is_none() && begun.elapsed() < Duration::from_secs(60), "{listed:#}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    running.kill().unwrap();
-    running.wait().unwrap();
 }
 
 async fn what_was_killed_is_seen_and_resumed_or_aborted(mut world: World) {

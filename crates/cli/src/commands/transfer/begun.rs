@@ -17,6 +17,7 @@ use super::{
 };
 use crate::{
     Application, Failure, Outcome, answer,
+    interrupt::Signals,
     progress::Bars,
     text::{Cell, Mark, Text},
     with_tenantry,
@@ -169,6 +170,7 @@ async fn act<A: Application>(
         };
         let bar = Bars::new().tenant(&subdomain(tenantry, status.tenant).await?);
         let actor = A::actor(COMMAND);
+        let _signals = Signals::ask::<A>(&options.interrupt);
         let report = operations::continue_transfer(tenantry, status.id, action, &options, &actor, &bar).await?;
         drop(bar);
         told::<A>(&report, json)

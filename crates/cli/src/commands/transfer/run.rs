@@ -17,6 +17,7 @@ use super::{
 };
 use crate::{
     Application, Failure, Outcome, answer,
+    interrupt::Signals,
     progress::Bars,
     text::{Cell, Mark, Text},
     with_tenantry,
@@ -35,6 +36,8 @@ const COMMAND: &str = "transfer";
                   The logins of a PostgreSQL --to are read from DATA_SOURCE_ANON_KEY and DATA_SOURCE_SERVICE_KEY, also where\n\
                   other tenants live there already, whose logins are sealed for them; those of the default data source are\n\
                   known.\n\n\
+                  Interrupted (Ctrl-C, SIGTERM), it takes back what it has begun and exits with 1; a second signal ends it at\n\
+                  once, with 128 and the signal's number.\n\n\
                   Exit status: 0 every tenant was moved and every row agrees, 1 one was refused or failed, 2 could not run."
 )]
 pub(super) struct Args {
@@ -65,6 +68,7 @@ pub(super) async fn run<A: Application>(args: Args, json: bool) -> Result<Outcom
     with_tenantry::<A, _, _>(async |tenantry| {
         let (target, actor, bars) = (args.to.target(tenantry)?, A::actor(COMMAND), Bars::new());
         let options = args.manner.over(args.tables.options());
+        let _signals = Signals::ask::<A>(&options.interrupt);
         match args.who.choose(tenantry).await? {
             Chosen::One(tenant) => {
                 let bar = bars.tenant(&tenant.subdomain);
