@@ -33,13 +33,20 @@ impl Interrupt {
     }
 
     /// The work, broken off where it is asked for. Only for what another transaction, or the end of this one's, makes undone.
-    pub(crate) async fn ends<T>(&self, work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    pub(crate) fn ends<T>(
+        &self,
+        work: impl Future<Output = Result<T, Error>>,
+    ) -> impl Future<Output = Result<T, Error>> {
         let mut asked = self.0.subscribe();
-        tokio::select! {
-            biased;
-            // The sender lives as long as this value does.
-            Ok(_) = asked.wait_for(|asked| *asked) => Err(Error::Interrupted),
-            done = work => done,
+        // A step is a large future, and would be within each of those that it is within.
+        let work = Box::pin(work);
+        async move {
+            tokio::select! {
+                biased;
+                // The sender lives as long as its transfer does.
+                Ok(_) = asked.wait_for(|asked| *asked) => Err(Error::Interrupted),
+                done = work => done,
+            }
         }
     }
 

@@ -14,7 +14,9 @@ pub enum Step {
     Plan,
     /// The tenant's writes are held where its rows are now.
     Fence,
-    /// Rows are written to the target, in one transaction.
+    /// Rows that were kept are compared with those that go back: where they are equal, nothing is copied.
+    Compare,
+    /// Rows are written to the target.
     Copy,
     /// Every row is compared on both sides.
     Verify,
@@ -33,6 +35,7 @@ impl fmt::Display for Step {
         f.write_str(match self {
             Self::Plan => "plan",
             Self::Fence => "fence",
+            Self::Compare => "compare",
             Self::Copy => "copy",
             Self::Verify => "verify",
             Self::CutOver => "cut over",

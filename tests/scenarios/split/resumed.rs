@@ -2,14 +2,17 @@
 
 use std::{
     panic::AssertUnwindSafe,
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::{
+        Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
 use futures_util::FutureExt;
 use tenantry_app_db::entities::transfers;
 use tenantry_connection::Engine;
-use tenantry_transfer::{Done, Error, Options, Progress, Refusal, Request, Transfer, Unwatched};
+use tenantry_transfer::{Done, Error, Options, Progress, Refusal, Request, Step, Transfer, Unwatched};
 
 use super::world::{World, chain, tenant};
 
@@ -152,4 +155,56 @@ async fn a_rollback_that_died_after_its_copy_has_copied() {
         let copied: u64 = done.report.unwrap().tables.iter().filter(|table| !table.log).map(|table| table.copied).sum();
         assert_eq!(copied, acme.total() + 1, "{times}");
     }
+}
+
+/// What whoever watches is told: each step, with the rows that it has done.
+#[derive(Default)]
+struct Told(Mutex<Vec<(Step, u64)>>);
+
+impl Progress for Told {
+    fn step(&self, step: Step) {
+        self.0.lock().unwrap().push((step, 0));
+    }
+
+    fn advance(&self, _table: &str, rows: u64) {
+        self.0.lock().unwrap().last_mut().unwrap().1 += rows;
+    }
+}
+
+/// Comparing takes as long as verifying does, and nobody was told of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_watches_sees_every_comparison() {
+    let world = World::new(Engine::Postgres, Engine::Postgres).await;
+    let acme = tenant("acme");
+    let steps = |told: &Told| told.0.lock().unwrap().iter().map(|(step, _)| *step).collect::<Vec<_>>();
+    let rows = |told: &Told, of: Step| told.0.lock().unwrap().iter().find(|(step, _)| *step == of).unwrap().1;
+
+    world.split(acme).await;
+    let unchanged = Told::default();
+    world.rollback(acme, &unchanged).await.unwrap();
+    let expected = [Step::Plan, Step::Fence, Step::Compare, Step::Verify, Step::CutOver, Step::Reopen, Step::Purge];
+    assert_eq!(steps(&unchanged), expected);
+    assert!(rows(&unchanged, Step::Compare) >= acme.total(), "{:?}", unchanged.0);
+
+    world.split(acme).await;
+    let update = format!("UPDATE accounts SET notes = 'since' WHERE tenant_id = {}", world.target.uuid(acme.id));
+    world.target.execute(&update).await.unwrap();
+    let changed = Told::default();
+    world.rollback(acme, &changed).await.unwrap();
+    assert_eq!(steps(&changed)[..4], [Step::Plan, Step::Fence, Step::Compare, Step::Copy]);
+
+    // What another run has verified is verified again by the one that goes on.
+    let request = world.request(acme).await;
+    dies(request.run(&dies_at("verified", 2))).await;
+    let record = world.app_db.transfer_under_way(acme.id).await.unwrap().unwrap();
+    let transfer = recorded(&request, record);
+    let again = loop {
+        let again = Told::default();
+        match transfer.resume(&again).await {
+            Err(Error::Busy { .. }) => tokio::task::yield_now().await,
+            done => break done.map(|_| again).unwrap_or_else(|error| panic!("{}", chain(&error))),
+        }
+    };
+    assert_eq!(steps(&again), [Step::Verify, Step::CutOver, Step::Reopen]);
+    assert!(rows(&again, Step::Verify) >= acme.total(), "{:?}", again.0);
 }

@@ -80,7 +80,7 @@ impl Work {
     }
 
     fn is_of_every_row(&self) -> bool {
-        matches!(self.step, Some(Step::Copy | Step::Verify))
+        matches!(self.step, Some(Step::Compare | Step::Copy | Step::Verify))
     }
 
     /// How far it is after so long.

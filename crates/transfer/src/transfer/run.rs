@@ -235,9 +235,9 @@ impl<'a> Run<'a> {
     }
 
     async fn copy(&mut self) -> Result<(), Error> {
-        self.progress.step(Step::Copy);
         let taken_over = self.prepared.is_none();
         if taken_over {
+            self.progress.step(Step::Plan);
             self.prepared = Some(self.options.interrupt.ends(self.prepare_again()).await?);
         }
         let Some(prepared) = &self.prepared else { return Ok(()) };
@@ -246,13 +246,15 @@ impl<'a> Run<'a> {
         // What was kept is often what is still there, and then nothing has to be copied. After a run that died here, what is there
         // may be what that run copied, and nobody knows how much it was.
         if atomic && !taken_over {
-            let same = compare_all(&self.source, &self.target, &prepared.structure, &self.options, &crate::Unwatched);
+            self.progress.step(Step::Compare);
+            let same = compare_all(&self.source, &self.target, &prepared.structure, &self.options, self.progress);
             let same = self.options.interrupt.ends(same).await?;
             if same.agrees() {
                 self.point("found copied");
                 return self.record(self.advance(TransferStep::Copied)).await;
             }
         }
+        self.progress.step(Step::Copy);
         let copying = Copying { atomic, clear: true };
         let copied = copy(&self.source, &self.target, prepared, copying, &self.options, self.progress);
         self.copied = self.options.interrupt.ends(copied).await?;
@@ -263,7 +265,7 @@ impl<'a> Run<'a> {
 
     /// The plan once more, for a run that has not made it: nothing but what the transfer itself has done may have changed.
     async fn prepare_again(&self) -> Result<Prepared, Error> {
-        let mut prepared = prepare(&self.source, &self.target, &self.options, &crate::Unwatched).await?;
+        let mut prepared = prepare(&self.source, &self.target, &self.options, self.progress).await?;
         let undoes = self.record.undoes;
         prepared.plan.refusals.retain(|refusal| {
             !refusal.is_of_transfer(self.record.id) && !undoes.is_some_and(|undoes| refusal.is_of_kept_rows(undoes))
@@ -301,16 +303,17 @@ impl<'a> Run<'a> {
     }
 
     async fn cut_over(&mut self) -> Result<(), Error> {
-        self.progress.step(Step::CutOver);
         if self.prepared.is_none() {
             // Another run verified it. What was added to either schema since, nobody has looked at.
-            let compared = verify(&self.source, &self.target, &self.options, &crate::Unwatched);
+            self.progress.step(Step::Verify);
+            let compared = verify(&self.source, &self.target, &self.options, self.progress);
             let mut report = self.options.interrupt.ends(compared).await?;
             self.waive(&mut report);
             if !report.agrees() {
                 return Err(Error::Different(Box::new(report)));
             }
         }
+        self.progress.step(Step::CutOver);
         // What was verified holds only while nobody else could write. A fence that an administrator lowered by hand, or
         // another run raised anew, is no fence of this run.
         for side in [Side::Target, Side::Source] {

@@ -21,11 +21,18 @@ impl Silence {
     }
 
     /// The step, ended where one end no longer answers.
-    pub(super) async fn ends<T>(self, step: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
-        tokio::select! {
-            biased;
-            done = step => done,
-            side = self.falls() => Err(Error::Silent { side, waited_s: self.longest.as_secs() }),
+    pub(super) fn ends<T>(
+        self,
+        step: impl Future<Output = Result<T, Error>>,
+    ) -> impl Future<Output = Result<T, Error>> {
+        // A step is a large future, and would be within each of those that it is within.
+        let step = Box::pin(step);
+        async move {
+            tokio::select! {
+                biased;
+                done = step => done,
+                side = self.falls() => Err(Error::Silent { side, waited_s: self.longest.as_secs() }),
+            }
         }
     }
 
