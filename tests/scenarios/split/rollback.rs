@@ -158,3 +158,26 @@ async fn rows_that_are_nowhere_else_are_never_deleted() {
         assert_eq!(transfer.step, TransferStep::Finished);
     }
 }
+
+/// Whether a column can be done without is not for a transfer to say, also where it is empty. It names it, and what to do is done
+/// under the fence of the kept rows.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_column_that_was_added_since_is_added_to_the_former_place() {
+    for engine in [Engine::Postgres, Engine::Sqlite] {
+        let world = World::new(engine, engine).await;
+        let globex = tenant("globex");
+        world.split(globex).await;
+        let add = "ALTER TABLE accounts ADD COLUMN tier text DEFAULT 'basic'";
+        world.target.execute(add).await.unwrap();
+        let update = format!("UPDATE accounts SET tier = 'gold' WHERE tenant_id = {}", world.target.uuid(globex.id));
+        world.target.execute(&update).await.unwrap();
+        let refused = chain(&world.rollback(globex, &Unwatched).await.unwrap_err());
+        assert!(refused.contains("the target has no column accounts.tier; add it"), "{engine}: {refused}");
+        assert!(world.placed_at(globex).await.is_some());
+
+        world.source.execute(add).await.unwrap();
+        world.rollback(globex, &Unwatched).await.unwrap_or_else(|error| panic!("{engine}: {}", chain(&error)));
+        let gold = "SELECT count(*) AS n FROM accounts WHERE tier = 'gold'";
+        assert!(world.source.number(gold).await > 0, "{engine}: its values come back");
+    }
+}
