@@ -7,7 +7,10 @@ use std::collections::BTreeMap;
 
 use tenantry_connection::{Engine, Transaction};
 
-use super::postgres::{get, query};
+use super::{
+    postgres::{get, query},
+    sqlite,
+};
 use crate::Error;
 
 /// Constraints of kind `c` (check) and `x` (exclusion), and the bounds (`p`) of every partition that holds rows, which
@@ -58,11 +61,13 @@ pub(crate) struct Details {
     pub(crate) tables: BTreeMap<String, TableDetails>,
 }
 
-/// A table, beyond its columns and keys. Empty for SQLite, whose catalogs tell nothing of it but the text it was made with.
+/// A table, beyond its columns and keys. Of SQLite, whose catalogs tell nothing of it but the text it was made with, only that.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct TableDetails {
     /// Its CHECK constraints.
     pub(crate) checks: Vec<Check>,
+    /// Of SQLite, the statement that made it, where there is a CHECK in it.
+    pub(crate) checked_by: Option<String>,
     /// Its exclusion constraints.
     pub(crate) exclusions: Vec<Check>,
     /// The bounds of the partitions that hold its rows; `None` where it is not partitioned.
@@ -94,7 +99,13 @@ pub(crate) async fn details(transaction: &mut Transaction) -> Result<Details, Er
             sea_orm::Statement::from_string(sea_orm::DbBackend::Sqlite, "SELECT sqlite_version() AS version");
         let row = transaction.query_one(statement).await.map_err(Error::database("reading the server's version"))?;
         let version = row.map(|row| get(&row, "version")).transpose()?.unwrap_or_default();
-        return Ok(Details { version, encoding: "UTF8".to_owned(), ..Details::default() });
+        let mut details = Details { version, encoding: "UTF8".to_owned(), ..Details::default() };
+        for row in sqlite::query(transaction, sqlite::MADE_BY, None).await? {
+            let (name, sql): (String, String) = (get(&row, "name")?, get(&row, "sql")?);
+            let checked_by = sqlite::has_check(&sql).then_some(sql);
+            details.tables.insert(name, TableDetails { checked_by, ..TableDetails::default() });
+        }
+        return Ok(details);
     }
     let mut details = Details::default();
     if let Some(row) = query(transaction, SERVER).await?.first() {

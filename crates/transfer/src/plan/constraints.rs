@@ -58,6 +58,17 @@ impl Inspection<'_> {
                 }
             }
         }
+        // SQLite tells no expression, but the text of a statement; whoever was made by the same one meets it. The log is ours.
+        if target.checked_by.is_some() && target.checked_by != source.checked_by && !self.pair.log {
+            let not_tried = notes.iter_mut().find_map(|note| match note {
+                Note::ChecksNotTried { tables } => Some(tables),
+                _ => None,
+            });
+            match not_tried {
+                Some(tables) => tables.push(self.pair.name.clone()),
+                None => notes.push(Note::ChecksNotTried { tables: vec![self.pair.name.clone()] }),
+            }
+        }
         if !untried.is_empty() {
             notes.push(Note::NotChecked { table: self.pair.name.clone(), constraints: untried });
         }

@@ -26,6 +26,12 @@ pub enum Note {
         /// Their names.
         constraints: Vec<String>,
     },
+    /// Tables of an SQLite target with CHECK constraints. They are not tried on the source's rows; a row that breaks one ends the
+    /// copy, and nothing of it stays.
+    ChecksNotTried {
+        /// The tables.
+        tables: Vec<String>,
+    },
     /// The target computes a column in its own way. Whether it comes to the same values is seen by the verification.
     Computed {
         /// The table.
@@ -72,6 +78,11 @@ impl fmt::Display for Note {
                 f,
                 "{} of {table} in the target could not be tried on the source's rows; a row that breaks it ends the copy",
                 constraints.join(", ")
+            ),
+            Self::ChecksNotTried { tables } => write!(
+                f,
+                "the CHECK constraints of {} in the target are not tried before the copy; a row that breaks one ends it",
+                tables.join(", ")
             ),
             Self::Computed { table, column } => write!(
                 f,
