@@ -59,7 +59,7 @@ impl Lease {
             return lease.query_all(session, mode, statement.sql, values, &self.url).await;
         }
         Box::pin(async {
-            let mut transaction = self.take_begin(session, mode).await?;
+            let mut transaction = self.take_begin(session, mode, "").await?;
             let rows = transaction.query_all(statement).await;
             self.end(transaction, rows).await
         })
@@ -76,7 +76,7 @@ impl Lease {
             return lease.execute(session, statement.sql, values, &self.url).await;
         }
         Box::pin(async {
-            let mut transaction = self.take_begin(session, Mode::Write).await?;
+            let mut transaction = self.take_begin(session, Mode::Write, "").await?;
             let affected = transaction.execute(statement).await;
             self.end(transaction, affected).await
         })
@@ -88,12 +88,21 @@ impl Lease {
     /// # Errors
     /// [`Error::Connect`] when the connection broke; [`Error::SessionSetting`].
     pub async fn begin(mut self, session: &Session, mode: Mode) -> Result<Transaction, Error> {
-        self.take_begin(session, mode).await
+        self.take_begin(session, mode, "").await
     }
 
-    async fn take_begin(&mut self, session: &Session, mode: Mode) -> Result<Transaction, Error> {
+    /// The same, and runs SQL that Tenantry itself wrote as the first of it: with the message that begins it, where the engine
+    /// has messages.
+    ///
+    /// # Errors
+    /// As [`Self::begin`] and [`Transaction::execute_raw_sql`].
+    pub async fn begin_with(mut self, session: &Session, mode: Mode, first: &str) -> Result<Transaction, Error> {
+        self.take_begin(session, mode, first).await
+    }
+
+    async fn take_begin(&mut self, session: &Session, mode: Mode, first: &str) -> Result<Transaction, Error> {
         let leased = self.leased.take().ok_or(Error::Ended)?;
-        Transaction::begin(leased, self.url.clone(), session, mode).await
+        Transaction::begin(leased, self.url.clone(), session, mode, first).await
     }
 
     /// Ends the transaction of one statement and takes the connection back.

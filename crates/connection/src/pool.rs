@@ -203,6 +203,14 @@ impl Pool {
         self.lease(session).await?.begin(session, mode).await
     }
 
+    /// The same, and runs SQL that Tenantry itself wrote as the first of it. See [`Lease::begin_with`].
+    ///
+    /// # Errors
+    /// As [`Pool::lease`] and [`Lease::begin_with`].
+    pub async fn begin_with(&self, session: &Session, mode: Mode, first: &str) -> Result<Transaction, Error> {
+        self.lease(session).await?.begin_with(session, mode, first).await
+    }
+
     /// Runs one statement on a connection of its own and collects its rows. See [`Lease::query_all`].
     ///
     /// # Errors

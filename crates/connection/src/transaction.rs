@@ -59,14 +59,17 @@ impl Transaction {
         url: DataSourceUrl,
         session: &Session,
         mode: Mode,
+        first: &str,
     ) -> Result<Self, Error> {
         let named = matches!(&leased, Leased::Postgres(lease) if lease.keeps_session());
         // In its place before the first await: a call dropped midway closes the connection.
         let mut transaction =
             Self { leased: Some(leased), url, named, session_stored: false, unsettled: false, marked: false };
         match transaction.leased.as_mut().ok_or(Error::Ended)? {
-            Leased::Postgres(lease) => lease.begin(session, mode, &transaction.url).await?,
-            Leased::Sqlite(lease) => transaction.session_stored = lease.begin(session, mode, &transaction.url).await?,
+            Leased::Postgres(lease) => lease.begin(session, mode, first, &transaction.url).await?,
+            Leased::Sqlite(lease) => {
+                transaction.session_stored = lease.begin(session, mode, first, &transaction.url).await?;
+            }
         }
         Ok(transaction)
     }
@@ -153,6 +156,20 @@ impl Transaction {
             Leased::Sqlite(lease) => lease.run_raw(sql, &self.url).await,
         };
         self.settle(done)
+    }
+
+    /// The same, and collects the rows of all statements. On PostgreSQL one round trip, where a query of [`Self::query_all`] that
+    /// is asked for the first time takes two.
+    ///
+    /// # Errors
+    /// As [`Transaction::execute`].
+    pub async fn query_raw_sql(&mut self, sql: &str) -> Result<Vec<QueryResult>, Error> {
+        self.unsettled = true;
+        let rows = match self.leased.as_mut().ok_or(Error::Ended)? {
+            Leased::Postgres(lease) => lease.query_raw(sql, &self.url).await,
+            Leased::Sqlite(lease) => lease.query_raw(sql, &self.url).await,
+        };
+        self.settle(rows)
     }
 
     /// Says that text which Tenantry did not write runs here. What it leaves in the session (settings, temporary tables, locks,

@@ -79,7 +79,13 @@ macro_rules! absent {
         pub(crate) enum $lease {}
 
         impl $lease {
-            pub(crate) async fn begin(&mut self, _: &Session, _: Mode, _: &DataSourceUrl) -> Result<$begun, Error> {
+            pub(crate) async fn begin(
+                &mut self,
+                _: &Session,
+                _: Mode,
+                _: &str,
+                _: &DataSourceUrl,
+            ) -> Result<$begun, Error> {
                 match *self {}
             }
 
@@ -88,6 +94,10 @@ macro_rules! absent {
             }
 
             pub(crate) async fn run_raw(&mut self, _: &str, _: &DataSourceUrl) -> Result<(), Error> {
+                match *self {}
+            }
+
+            pub(crate) async fn query_raw(&mut self, _: &str, _: &DataSourceUrl) -> Result<Vec<QueryResult>, Error> {
                 match *self {}
             }
 

@@ -181,13 +181,23 @@ impl PostgresLease {
 
 /// Within a transaction.
 impl PostgresLease {
-    pub(crate) async fn begin(&mut self, session: &Session, mode: Mode, url: &DataSourceUrl) -> Result<(), Error> {
-        let sql = if self.keeps_session() {
+    pub(crate) async fn begin(
+        &mut self,
+        session: &Session,
+        mode: Mode,
+        first: &str,
+        url: &DataSourceUrl,
+    ) -> Result<(), Error> {
+        let mut sql = if self.keeps_session() {
             self.set_session(session, false, url).await?;
             session.begin(mode, self.connection()?.session.as_ref().ok_or(Error::Ended)?)?
         } else {
             session.pooled_begin(mode, self.schema())?
         };
+        if !first.is_empty() {
+            sql.push_str("; ");
+            sql.push_str(first);
+        }
         self.set_busy();
         self.run_raw(&sql, url).await
     }
@@ -201,6 +211,12 @@ impl PostgresLease {
     pub(crate) async fn run_raw(&mut self, sql: &str, url: &DataSourceUrl) -> Result<(), Error> {
         let done = self.connection()?.raw.execute(sqlx::raw_sql(AssertSqlSafe(sql.to_owned()))).await;
         done.map(drop).map_err(|source| self.failed(url, source))
+    }
+
+    pub(crate) async fn query_raw(&mut self, sql: &str, url: &DataSourceUrl) -> Result<Vec<QueryResult>, Error> {
+        let rows = self.connection()?.raw.fetch_all(sqlx::raw_sql(AssertSqlSafe(sql.to_owned()))).await;
+        let rows = rows.map_err(|source| self.failed(url, source))?;
+        Ok(rows.into_iter().map(QueryResult::from).collect())
     }
 
     pub(crate) fn stream<'c>(

@@ -331,11 +331,13 @@ impl Source {
         let broken = |source| Error::from_connect(&self.url, source);
         // Temporary objects are looked up last: a temporary table must never shadow a real one.
         let path = format!("SET search_path = {}, pg_temp", quote_identifier(&self.options.schema));
-        raw.execute(sqlx::raw_sql(sqlx::AssertSqlSafe(path))).await.map_err(broken)?;
-        // Not every system can do it: PostgreSQL refuses the setting there.
-        let check = format!("SET client_connection_check_interval = {}", CLIENT_CHECK.as_millis());
+        let check = format!("{path}; SET client_connection_check_interval = {}", CLIENT_CHECK.as_millis());
         match raw.execute(sqlx::raw_sql(sqlx::AssertSqlSafe(check))).await {
-            Ok(_) | Err(sqlx::Error::Database(_)) => Ok(()),
+            Ok(_) => Ok(()),
+            // Not every system can do it: PostgreSQL refuses the setting there, and with it whatever is in one message.
+            Err(sqlx::Error::Database(_)) => {
+                raw.execute(sqlx::raw_sql(sqlx::AssertSqlSafe(path))).await.map(drop).map_err(broken)
+            }
             Err(source) => Err(broken(source)),
         }
     }

@@ -120,7 +120,13 @@ impl SqliteLease {
     }
 
     /// Begins a transaction, and stores the session's settings where it writes. Whether it did.
-    pub(crate) async fn begin(&mut self, session: &Session, mode: Mode, url: &DataSourceUrl) -> Result<bool, Error> {
+    pub(crate) async fn begin(
+        &mut self,
+        session: &Session,
+        mode: Mode,
+        first: &str,
+        url: &DataSourceUrl,
+    ) -> Result<bool, Error> {
         let settings = session.sqlite_settings()?;
         let begin = match mode {
             Mode::Write => "PRAGMA query_only = OFF; BEGIN IMMEDIATE",
@@ -129,6 +135,9 @@ impl SqliteLease {
             Mode::Read => "PRAGMA query_only = ON; BEGIN",
         };
         self.run_raw(begin, url).await?;
+        if !first.is_empty() {
+            self.run_raw(first, url).await?;
+        }
         match settings.filter(|_| mode == Mode::Write) {
             Some(settings) => self.run_raw(&settings, url).await.map(|()| true),
             None => Ok(false),
@@ -143,6 +152,12 @@ impl SqliteLease {
     pub(crate) async fn run_raw(&mut self, sql: &str, url: &DataSourceUrl) -> Result<(), Error> {
         let done = self.connection()?.execute(sqlx::raw_sql(AssertSqlSafe(sql.to_owned()))).await;
         done.map(drop).map_err(|source| Error::from_statement(url, source))
+    }
+
+    pub(crate) async fn query_raw(&mut self, sql: &str, url: &DataSourceUrl) -> Result<Vec<QueryResult>, Error> {
+        let rows = self.connection()?.fetch_all(sqlx::raw_sql(AssertSqlSafe(sql.to_owned()))).await;
+        let rows = rows.map_err(|source| Error::from_statement(url, source))?;
+        Ok(rows.into_iter().map(QueryResult::from).collect())
     }
 
     pub(crate) fn stream<'c>(
@@ -178,7 +193,9 @@ fn connect_options(url: &DataSourceUrl, options: &PoolOptions) -> SqliteConnectO
         .create_if_missing(options.create_if_missing)
         .foreign_keys(true)
         .journal_mode(SqliteJournalMode::Wal)
-        .synchronous(SqliteSynchronous::Normal)
+        // What was committed is there after a power failure, as PostgreSQL has it by default. A row that has been moved and deleted
+        // where it was, or a placement that was changed, must not be taken back by one.
+        .synchronous(SqliteSynchronous::Full)
         // LIKE tells cases apart, as PostgreSQL's does; by default it would ignore the case of ASCII and of nothing else.
         .pragma("case_sensitive_like", "ON")
         .busy_timeout(options.acquire_timeout)
