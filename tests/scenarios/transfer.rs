@@ -3,6 +3,7 @@
 mod copying;
 mod ends;
 mod faults;
+mod few_rows;
 mod random;
 mod schemas;
 mod storm;

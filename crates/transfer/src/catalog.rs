@@ -88,6 +88,8 @@ pub struct Column {
     pub name: String,
     /// Its type as declared.
     pub declared: String,
+    /// The same without its length or precision, as a cast names it.
+    pub plain: String,
     /// What a type that somebody defined in the database consists of: an enum's labels, a domain's checks, a composite type's
     /// attributes, and so on down. Two types of one name that differ here hold other values, or spell them otherwise in the
     /// binary format.

@@ -77,7 +77,7 @@ pub async fn copy(
     }
     reference::copy(source, target, prepared, progress).await?;
     let rows: u64 = prepared.plan.tables.iter().map(|table| table.rows).sum();
-    let silence = prepared.structure.silence || (rows >= FEW && may_silence(&prepared.structure));
+    let silence = prepared.structure.silence || may_silence(&prepared.structure);
     let work = Work { source, target, prepared, clear: copying.clear, silence, progress };
     let mut copied = if copying.atomic || target.engine() == Engine::Sqlite || rows < FEW {
         work.at_once().await?
@@ -121,10 +121,7 @@ impl<'a> Work<'a> {
         if self.clear {
             clear(structure, &mut to).await?;
         }
-        let mut copied = Vec::new();
-        for group in &structure.groups {
-            copied.extend(self.group(group, &mut from, &mut to).await?);
-        }
+        let copied = self.groups(&structure.groups, &mut from, &mut to).await?;
         to.commit().await.map_err(Error::database("committing the copied rows"))?;
         from.rollback().await.map_err(Error::database("ending the snapshot"))?;
         Ok(copied)
@@ -175,7 +172,7 @@ impl<'a> Work<'a> {
         let mut copied = Vec::new();
         while let Some((number, group)) = schedule.next().await {
             let mut to = self.write().await?;
-            copied.extend(self.group(group, &mut from, &mut to).await?);
+            copied.extend(self.groups(std::slice::from_ref(group), &mut from, &mut to).await?);
             to.commit().await.map_err(Error::database("committing the copied rows"))?;
             schedule.done(number);
         }
@@ -192,35 +189,38 @@ impl<'a> Work<'a> {
         Ok(to)
     }
 
-    /// One table, or the tables of a circle.
-    async fn group(
+    /// Groups of tables, those that others refer to first.
+    async fn groups(
         &self,
-        group: &Group,
+        groups: &[Group],
         from: &mut Transaction,
         to: &mut Transaction,
     ) -> Result<Vec<CopiedTable>, Error> {
         let structure = &self.prepared.structure;
-        let pairs = structure.pairs.get(group.tables.clone()).unwrap_or_default();
-        let tables: Vec<Table<'_>> =
-            pairs.iter().map(|pair| Table { structure, pair, progress: self.progress, empty: self.clear }).collect();
-        let announce = |table: &Table<'_>| self.progress.table(&table.pair.name, self.planned(table.pair));
+        let pairs = |group: &Group| structure.pairs.get(group.tables.clone()).unwrap_or_default();
+        let table = |pair: &'a Pair| {
+            let planned = self.planned(pair);
+            Table { structure, pair, progress: self.progress, empty: self.clear, planned }
+        };
+        let groups: Vec<Vec<Table<'_>>> = groups.iter().map(|group| pairs(group).iter().map(table).collect()).collect();
+        let tables: Vec<Table<'_>> = groups.iter().flatten().copied().collect();
         let counts = match to.engine() {
-            Engine::Postgres => postgres::copy(&tables, from, to, &announce).await?,
+            Engine::Postgres => postgres::copy(&groups, from, to).await?,
             Engine::Sqlite => {
                 let mut counts = Vec::new();
                 for table in &tables {
-                    announce(table);
+                    table.announce();
                     counts.push(sqlite::into(table, from, to).await?);
                 }
                 counts
             }
         };
         if self.silence {
-            postgres::check_foreign_keys(structure, pairs, to).await?;
+            postgres::check_foreign_keys(structure, tables.iter().map(|table| table.pair), to).await?;
         }
-        let copied = pairs.iter().zip(counts).map(|(pair, (read, copied))| CopiedTable {
-            table: pair.name.clone(),
-            log: pair.log,
+        let copied = tables.iter().zip(counts).map(|(table, (read, copied))| CopiedTable {
+            table: table.pair.name.clone(),
+            log: table.pair.log,
             read,
             copied,
             already_there: read - copied.min(read),
@@ -233,15 +233,23 @@ impl<'a> Work<'a> {
     }
 }
 
+/// A table on its way.
+#[derive(Clone, Copy)]
 struct Table<'a> {
     structure: &'a Structure,
     pair: &'a Pair,
     progress: &'a dyn Progress,
     /// The target is known to hold none of the tenant's rows.
     empty: bool,
+    /// How many rows the plan has counted.
+    planned: u64,
 }
 
 impl Table<'_> {
+    fn announce(&self) {
+        self.progress.table(&self.pair.name, self.planned);
+    }
+
     /// The columns to write, without the tenant column.
     fn copied(&self) -> impl Iterator<Item = (usize, &crate::plan::PlannedColumn)> {
         self.pair.columns.iter().enumerate().filter(|(_, column)| column.copied)

@@ -60,36 +60,40 @@ impl Endpoint {
     }
 
     async fn reading(&self, first: &str) -> Result<Transaction, Error> {
-        let mut transaction = self
-            .pool
-            .begin(&Session::default(), Mode::Snapshot)
-            .await
-            .map_err(Error::database("beginning a snapshot"))?;
-        if transaction.engine() == Engine::Postgres {
-            // Compiling a query takes longer than most that are asked here, and those of the catalogs look expensive.
-            let settings = format!("{first}{POSTGRES_SETTINGS}; {PATIENCE}; SET LOCAL jit = off; {BYPASS}");
-            transaction.execute_raw_sql(&settings).await.map_err(Error::database("preparing a snapshot"))?;
-        }
-        Ok(transaction)
+        // Compiling a query takes longer than most that are asked here, and those of the catalogs look expensive; so does trying
+        // every order of joins that are written in a good one.
+        let first = match self.engine() {
+            Engine::Postgres => {
+                format!("{first}{POSTGRES_SETTINGS}; {PATIENCE}; SET LOCAL jit = off; {JOINS}; {BYPASS}")
+            }
+            Engine::Sqlite => String::new(),
+        };
+        let begun = self.pool.begin_with(&Session::default(), Mode::Snapshot, &first).await;
+        begun.map_err(Error::database("beginning a snapshot"))
     }
 
     /// A transaction that writes this tenant's rows as they were: Tenantry's own triggers step aside.
     pub(crate) async fn write(&self) -> Result<Transaction, Error> {
-        let session = Session { tenant: Some(self.tenant.to_string().into()), transfer: true, ..Session::default() };
-        let mut transaction =
-            self.pool.begin(&session, Mode::Write).await.map_err(Error::database("beginning to write"))?;
-        let settings = match transaction.engine() {
-            Engine::Postgres => format!("{POSTGRES_SETTINGS}; {PATIENCE}; {BYPASS}"),
+        // The tenant is set for the transaction alone: a connection that is set to one serves the transfer's other questions last.
+        let session = Session { transfer: true, ..Session::default() };
+        let tenant = postgres_literal(&self.tenant.to_string());
+        let first = match self.engine() {
+            Engine::Postgres => {
+                format!("SET LOCAL app.tenant_id = {tenant}; {POSTGRES_SETTINGS}; {PATIENCE}; {BYPASS}")
+            }
             // Checked at the commit, so that rows may arrive before the rows they refer to.
             Engine::Sqlite => "PRAGMA defer_foreign_keys = ON".to_owned(),
         };
-        transaction.execute_raw_sql(&settings).await.map_err(Error::database("preparing to write"))?;
+        let begun = self.pool.begin_with(&session, Mode::Write, &first).await;
+        let mut transaction = begun.map_err(Error::database("beginning to write"))?;
         if let Some(stamp) = self.stamp {
             fence::hold(&mut transaction, &self.tenant, stamp).await?;
         }
         Ok(transaction)
     }
 }
+
+const JOINS: &str = "SET LOCAL join_collapse_limit = 1";
 
 /// A role's own time-outs are made for requests. What a transfer waits for has deadlines of its own.
 const PATIENCE: &str = "SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0";

@@ -6,13 +6,17 @@
 
 use std::time::{Duration, Instant};
 
-use sea_orm::{DbBackend, Statement};
+use sea_orm::QueryResult;
 use tenantry_connection::{Engine, Mode, Session, Transaction};
 use tenantry_migrations::fence;
 use tenantry_realm::TenantKey;
 use uuid::Uuid;
 
-use crate::{Endpoint, Error, Options, Side};
+use crate::{
+    Endpoint, Error, Options, Side,
+    quote::{postgres_literal, sqlite_literal},
+    rows::{ask, backend},
+};
 
 const INSTALLING: &str = "installing the fence";
 
@@ -92,30 +96,47 @@ pub(crate) async fn holder(transaction: &mut Transaction, tenant: &TenantKey) ->
 /// The reason the tenant is fenced for, or `None` where it is not.
 async fn state(transaction: &mut Transaction, tenant: &TenantKey) -> Result<Option<String>, Error> {
     const DOING: &str = "reading the fence";
-    let engine = transaction.engine();
-    let (backend, exists, read) = match engine {
-        Engine::Postgres => (
-            DbBackend::Postgres,
-            // The planner may ask in any order, and asking for a table of a schema without USAGE is an error.
+    let exists = match transaction.engine() {
+        // The planner may ask in any order, and asking for a table of a schema without USAGE is an error.
+        Engine::Postgres => {
             "SELECT 1 AS found FROM pg_namespace n WHERE n.nspname = 'tenantry' \
              AND CASE WHEN has_schema_privilege(n.oid, 'USAGE') \
-             THEN coalesce(has_table_privilege(to_regclass('tenantry.fence'), 'SELECT'), false) ELSE false END",
-            "SELECT coalesce(reason, '') AS reason FROM tenantry.fence WHERE fenced AND tenant_id = tenantry.fence_key($1)",
-        ),
-        Engine::Sqlite => (
-            DbBackend::Sqlite,
-            "SELECT 1 AS found FROM sqlite_schema WHERE type = 'table' AND name = 'tenantry_fence'",
-            "SELECT coalesce(reason, '') AS reason FROM tenantry_fence WHERE fenced = 1 AND tenant_id = ?",
-        ),
+             THEN coalesce(has_table_privilege(to_regclass('tenantry.fence'), 'SELECT'), false) ELSE false END"
+        }
+        Engine::Sqlite => "SELECT 1 AS found FROM sqlite_schema WHERE type = 'table' AND name = 'tenantry_fence'",
     };
-    let exists =
-        transaction.query_one(Statement::from_string(backend, exists)).await.map_err(Error::database(DOING))?;
-    if exists.is_none() {
+    if ask(transaction, exists, DOING).await?.is_empty() {
         return Ok(None);
     }
-    let statement = Statement::from_sql_and_values(backend, read, [tenant.to_string().into()]);
-    let row = transaction.query_one(statement).await.map_err(Error::database(DOING))?;
-    row.map(|row| row.try_get("", "reason")).transpose().map_err(Error::answer(DOING))
+    let sql = read(transaction.engine(), tenant, "");
+    reason(&ask(transaction, &sql, DOING).await?)
+}
+
+/// The statement that reads the fence's row, where the fence exists, and locks it if it is told how.
+fn read(engine: Engine, tenant: &TenantKey, lock: &str) -> String {
+    let tenant = tenant.to_string();
+    match engine {
+        Engine::Postgres => format!(
+            "SELECT fenced AS raised, coalesce(reason, '') AS reason FROM tenantry.fence \
+             WHERE tenant_id = tenantry.fence_key({}){lock}",
+            postgres_literal(&tenant)
+        ),
+        Engine::Sqlite => format!(
+            "SELECT fenced = 1 AS raised, coalesce(reason, '') AS reason FROM tenantry_fence WHERE tenant_id = {}",
+            sqlite_literal(&tenant)
+        ),
+    }
+}
+
+/// What that statement said, which was the last of those that were asked with it.
+fn reason(rows: &[QueryResult]) -> Result<Option<String>, Error> {
+    const DOING: &str = "reading the fence";
+    let Some(row) = rows.last().filter(|row| row.column_names().iter().any(|name| name == "raised")) else {
+        return Ok(None);
+    };
+    let raised: bool = row.try_get("", "raised").map_err(Error::answer(DOING))?;
+    let reason = row.try_get("", "reason").map_err(Error::answer(DOING))?;
+    Ok(raised.then_some(reason))
 }
 
 /// Installs the fence where it is missing and puts it on these tables. Each table is one transaction, since a new trigger
@@ -124,10 +145,7 @@ pub(crate) async fn install(endpoint: &Endpoint, tables: &[String], deadline: Du
     if tables.is_empty() {
         return Ok(());
     }
-    let backend = match endpoint.engine() {
-        Engine::Postgres => DbBackend::Postgres,
-        Engine::Sqlite => DbBackend::Sqlite,
-    };
+    let backend = backend(endpoint.engine());
     let failed = |source| Error::InstallFence { source: Box::new(source) };
     let mut statements = vec![fence::install_sql(backend).map_err(failed)?];
     for table in tables {
@@ -152,21 +170,23 @@ pub(crate) enum Change {
 
 /// Changes the tenant's fence at one end, in one transaction that holds off every other change of it. `decide` sees whose it is.
 ///
-/// Whatever a transfer's own transactions have open there is waited for, since they hold the fence's row.
+/// Whatever a transfer's own transactions have open there is waited for, since they hold the fence's row. With `look` it is looked
+/// at first whether there is anything to do: where there is nothing nobody is waited for, and there may be no fence to lock.
 pub(crate) async fn change(
-    side: Side,
+    (side, look): (Side, bool),
     endpoint: &Endpoint,
     other: &Endpoint,
     options: &Options,
     decide: impl Fn(Option<Holder>) -> Result<Change, Error>,
 ) -> Result<(), Error> {
     const DOING: &str = "changing the fence";
-    // Where nothing is to be done nobody is waited for, and there may be no fence to lock.
-    let mut snapshot = endpoint.snapshot().await?;
-    let found = holder(&mut snapshot, &endpoint.tenant).await?;
-    snapshot.rollback().await.map_err(Error::database(DOING))?;
-    if matches!(decide(found)?, Change::Nothing) {
-        return Ok(());
+    if look {
+        let mut snapshot = endpoint.snapshot().await?;
+        let found = holder(&mut snapshot, &endpoint.tenant).await?;
+        snapshot.rollback().await.map_err(Error::database(DOING))?;
+        if matches!(decide(found)?, Change::Nothing) {
+            return Ok(());
+        }
     }
     let started = Instant::now();
     let (mut deadline, mut ended) = (options.fence_deadline, false);
@@ -175,10 +195,7 @@ pub(crate) async fn change(
         let done = async {
             // Until here nothing was written, so that this may be broken off.
             let mut transaction = options.interrupt.ends(begin_patiently(endpoint, left)).await?;
-            let found = match options.interrupt.ends(lock(&mut transaction, endpoint)).await {
-                Ok(()) => holder(&mut transaction, &endpoint.tenant).await?,
-                Err(error) => return Err(error),
-            };
+            let found = options.interrupt.ends(lock(&mut transaction, endpoint)).await?;
             match decide(found)? {
                 Change::Raise(holder) => set(&mut transaction, endpoint, Some(&holder.reason(other))).await?,
                 Change::Lower => set(&mut transaction, endpoint, None).await?,
@@ -209,32 +226,33 @@ pub(crate) async fn change(
 }
 
 /// Takes the tenant's lock as raising a fence does, before the fence is looked at: so it waits for the tenant's open writers
-/// and for no neighbour, and nobody changes it in between.
-async fn lock(transaction: &mut Transaction, endpoint: &Endpoint) -> Result<(), Error> {
-    if transaction.engine() == Engine::Sqlite {
-        // One writer at a time: the transaction is the lock.
-        return Ok(());
+/// and for no neighbour, and nobody changes it in between. Says whose it is.
+async fn lock(transaction: &mut Transaction, endpoint: &Endpoint) -> Result<Option<Holder>, Error> {
+    let engine = transaction.engine();
+    let mut sql = read(engine, &endpoint.tenant, " FOR UPDATE");
+    // On SQLite there is one writer at a time: the transaction is the lock.
+    if engine == Engine::Postgres {
+        sql = format!(
+            "SELECT pg_advisory_xact_lock_shared(hashtextextended('tenantry.fence', 0)); \
+             SELECT pg_advisory_xact_lock(hashtextextended('tenantry.fence:' || tenantry.fence_key({}), 0)); {sql}",
+            postgres_literal(&endpoint.tenant.to_string())
+        );
     }
-    let sql = format!(
-        "SELECT pg_advisory_xact_lock_shared(hashtextextended('tenantry.fence', 0)); \
-         SELECT pg_advisory_xact_lock(hashtextextended('tenantry.fence:' || tenantry.fence_key({tenant}), 0)); \
-         SELECT FROM tenantry.fence WHERE tenant_id = tenantry.fence_key({tenant}) FOR UPDATE",
-        tenant = crate::quote::postgres_literal(&endpoint.tenant.to_string())
-    );
-    transaction.execute_raw_sql(&sql).await.map_err(Error::database("locking the fence"))
+    let found = reason(&ask(transaction, &sql, "locking the fence").await?)?;
+    Ok(found.as_deref().map(Holder::of))
 }
 
 async fn set(transaction: &mut Transaction, endpoint: &Endpoint, reason: Option<&str>) -> Result<(), Error> {
     let statements = forms(endpoint).into_iter().map(|tenant| match (endpoint.engine(), reason) {
         (Engine::Postgres, Some(reason)) => {
-            format!("SELECT tenantry.raise_fence({tenant}, {})", crate::quote::postgres_literal(reason))
+            format!("SELECT tenantry.raise_fence({tenant}, {})", postgres_literal(reason))
         }
         (Engine::Postgres, None) => format!("SELECT tenantry.lower_fence({tenant})"),
         (Engine::Sqlite, Some(reason)) => format!(
             "INSERT INTO tenantry_fence (tenant_id, fenced, reason, changed_at) \
              VALUES ({tenant}, 1, {}, strftime('%Y-%m-%dT%H:%M:%f000+00:00', 'now')) ON CONFLICT (tenant_id) \
              DO UPDATE SET fenced = 1, reason = excluded.reason, changed_at = excluded.changed_at",
-            crate::quote::sqlite_literal(reason)
+            sqlite_literal(reason)
         ),
         (Engine::Sqlite, None) => {
             format!(
@@ -252,14 +270,8 @@ async fn set(transaction: &mut Transaction, endpoint: &Endpoint, reason: Option<
 /// Makes sure, until the transaction ends, that the tenant's fence is this run's: another run of the transfer that raises it
 /// anew waits for this transaction, and what comes later of an earlier run is refused here.
 pub(crate) async fn hold(transaction: &mut Transaction, tenant: &TenantKey, stamp: Stamp) -> Result<(), Error> {
-    if transaction.engine() == Engine::Postgres {
-        let sql = format!(
-            "SELECT FROM tenantry.fence WHERE tenant_id = tenantry.fence_key({}) FOR SHARE",
-            crate::quote::postgres_literal(&tenant.to_string())
-        );
-        transaction.execute_raw_sql(&sql).await.map_err(Error::database("holding the fence"))?;
-    }
-    match holder(transaction, tenant).await? {
+    let sql = read(transaction.engine(), tenant, " FOR SHARE");
+    match reason(&ask(transaction, &sql, "holding the fence").await?)?.as_deref().map(Holder::of) {
         Some(Holder::Moving(found)) if found == stamp => Ok(()),
         _ => Err(Error::TakenOver { transfer: stamp.transfer }),
     }
@@ -274,7 +286,7 @@ async fn end_writers(endpoint: &Endpoint) -> Result<(), Error> {
          WHERE l.locktype = 'advisory' AND l.granted AND l.mode = 'ShareLock' AND l.objsubid = 1 \
          AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database()) \
          AND (l.classid::bigint << 32) | l.objid::bigint = k.key AND l.pid <> pg_backend_pid()",
-        crate::quote::postgres_literal(&endpoint.tenant.to_string())
+        postgres_literal(&endpoint.tenant.to_string())
     );
     let mut transaction =
         endpoint.pool.begin(&Session::default(), Mode::Write).await.map_err(Error::database(DOING))?;
@@ -287,13 +299,13 @@ async fn end_writers(endpoint: &Endpoint) -> Result<(), Error> {
 fn forms(endpoint: &Endpoint) -> Vec<String> {
     let text = endpoint.tenant.to_string();
     match (endpoint.engine(), &endpoint.tenant) {
-        (Engine::Postgres, _) => vec![crate::quote::postgres_literal(&text)],
+        (Engine::Postgres, _) => vec![postgres_literal(&text)],
         (Engine::Sqlite, TenantKey::Uuid(id)) => {
             let simple = id.simple().to_string();
             let forms = [text.to_uppercase(), simple.to_uppercase(), simple, text];
-            forms.iter().map(|text| crate::quote::sqlite_literal(text)).collect()
+            forms.iter().map(|text| sqlite_literal(text)).collect()
         }
-        (Engine::Sqlite, _) => vec![crate::quote::sqlite_literal(&text)],
+        (Engine::Sqlite, _) => vec![sqlite_literal(&text)],
     }
 }
 
@@ -339,12 +351,9 @@ async fn once(
 
 async fn begin_patiently(endpoint: &Endpoint, patience: Duration) -> Result<Transaction, Error> {
     const DOING: &str = "changing the fence";
-    let mut transaction =
-        endpoint.pool.begin(&Session::default(), Mode::Write).await.map_err(Error::database(DOING))?;
-    if transaction.engine() == Engine::Postgres {
-        transaction.execute_raw_sql(&patient(patience)).await.map_err(Error::database(DOING))?;
-    }
-    Ok(transaction)
+    let first = if endpoint.engine() == Engine::Postgres { patient(patience) } else { String::new() };
+    let begun = endpoint.pool.begin_with(&Session::default(), Mode::Write, &first).await;
+    begun.map_err(Error::database(DOING))
 }
 
 fn patient(patience: Duration) -> String {

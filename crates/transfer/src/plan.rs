@@ -29,6 +29,7 @@ use crate::{
     Endpoint, Error, Options, Progress, Side, catalog,
     fence::{self, Holder},
     kind::Kind,
+    rows::ask,
 };
 
 /// What would be copied.
@@ -303,11 +304,8 @@ async fn is_same_database(
             from.execute_raw_sql(&format!("SELECT pg_advisory_xact_lock({key})"))
                 .await
                 .map_err(Error::database(doing))?;
-            let statement = sea_orm::Statement::from_string(
-                sea_orm::DbBackend::Postgres,
-                format!("SELECT pg_try_advisory_xact_lock({key}) AS free"),
-            );
-            let row = to.query_one(statement).await.map_err(Error::database(doing))?;
+            let sql = format!("SELECT pg_try_advisory_xact_lock({key}) AS free");
+            let row = ask(to, &sql, doing).await?.into_iter().next();
             let free = row.map(|row| row.try_get::<bool>("", "free")).transpose().map_err(Error::answer(doing))?;
             Ok(free == Some(false))
         }

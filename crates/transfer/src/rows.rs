@@ -16,7 +16,7 @@ use self::absent as sqlite;
 
 use std::cmp::Ordering;
 
-use sea_orm::{DbBackend, Statement};
+use sea_orm::{DbBackend, QueryResult, Statement};
 use tenantry_connection::{Engine, Transaction};
 use tenantry_realm::TenantKey;
 
@@ -205,24 +205,18 @@ pub(crate) async fn count(transaction: &mut Transaction, from: &str, condition: 
     Ok(rows.unwrap_or(0).unsigned_abs())
 }
 
-/// How many rows of each table meet a condition, in as few statements as it takes; 0 of what is not to be asked.
-pub(crate) async fn counts(
-    transaction: &mut Transaction,
-    froms: &[Option<&str>],
-    condition: &str,
-) -> Result<Vec<u64>, Error> {
+/// How many rows of each table meet its condition, in as few statements as it takes; 0 of what is not to be asked.
+pub(crate) async fn counts(transaction: &mut Transaction, tables: &[Option<(&str, &str)>]) -> Result<Vec<u64>, Error> {
     const AT_ONCE: usize = 100;
     let doing = "counting rows";
-    let mut counted = vec![0; froms.len()];
-    let asked: Vec<(usize, &str)> =
-        froms.iter().enumerate().filter_map(|(place, from)| Some((place, (*from)?))).collect();
+    let mut counted = vec![0; tables.len()];
+    let asked: Vec<_> = tables.iter().enumerate().filter_map(|(place, table)| Some((place, (*table)?))).collect();
     for asked in asked.chunks(AT_ONCE) {
-        let queries = asked
-            .iter()
-            .map(|(place, from)| format!("SELECT {place} AS place, count(*) AS rows FROM {from} WHERE {condition}"));
+        let queries = asked.iter().map(|(place, (from, condition))| {
+            format!("SELECT {place} AS place, count(*) AS rows FROM {from} WHERE {condition}")
+        });
         let sql = queries.collect::<Vec<_>>().join(" UNION ALL ");
-        let statement = Statement::from_string(backend(transaction.engine()), sql);
-        for row in transaction.query_all(statement).await.map_err(Error::database(doing))? {
+        for row in ask(transaction, &sql, doing).await? {
             let place: i32 = row.try_get("", "place").map_err(Error::answer(doing))?;
             let rows: i64 = row.try_get("", "rows").map_err(Error::answer(doing))?;
             if let Some(counted) = usize::try_from(place).ok().and_then(|place| counted.get_mut(place)) {
@@ -231,6 +225,11 @@ pub(crate) async fn counts(
         }
     }
     Ok(counted)
+}
+
+/// Asks in one round trip. Only for SQL whose every name and value was quoted here: it may be several statements.
+pub(crate) async fn ask(transaction: &mut Transaction, sql: &str, doing: &str) -> Result<Vec<QueryResult>, Error> {
+    transaction.query_raw_sql(sql).await.map_err(Error::database(doing))
 }
 
 /// SeaORM's name of the engine.

@@ -5,11 +5,10 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use sea_orm::{DbBackend, Statement};
 use tenantry_connection::Transaction;
 use tokio::sync::Notify;
 
-use crate::{Endpoint, Error, plan::Group};
+use crate::{Endpoint, Error, plan::Group, rows::ask};
 
 /// Fewer rows than these take longer to open connections for than to read over one.
 pub(crate) const FEW: u64 = 20_000;
@@ -102,8 +101,8 @@ impl<'a> Schedule<'a> {
 /// Lets other transactions read what this one sees, for as long as it lasts.
 pub(crate) async fn export(from: &mut Transaction) -> Result<String, Error> {
     const DOING: &str = "sharing the snapshot";
-    let statement = Statement::from_string(DbBackend::Postgres, "SELECT pg_catalog.pg_export_snapshot() AS snapshot");
-    let row = from.query_one(statement).await.map_err(Error::database(DOING))?;
+    let rows = ask(from, "SELECT pg_catalog.pg_export_snapshot() AS snapshot", DOING).await?;
+    let row = rows.into_iter().next();
     let name = row.map(|row| row.try_get("", "snapshot")).transpose().map_err(Error::answer(DOING))?;
     Ok(name.unwrap_or_default())
 }

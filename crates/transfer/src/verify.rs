@@ -20,7 +20,7 @@ pub use self::{
 use crate::{
     Endpoint, Error, Options, Progress, Refusal, Side,
     plan::{Group, Pair, Structure, read_structure},
-    rows::count,
+    rows::counts,
     schedule::{self, FEW, Schedule},
 };
 
@@ -229,13 +229,19 @@ pub(crate) fn prevents_comparison(refusal: &Refusal) -> bool {
 /// Tenant tables that the source does not have. Whatever they hold of this tenant is extra; but a source without a write log
 /// has nothing to compare one with.
 async fn only_in_target(structure: &Structure, to: &mut Transaction) -> Result<Vec<TableReport>, Error> {
+    let filter = structure.target.filter();
+    let asked = structure.only_in_target.iter().map(|table| {
+        let readable = table.access.select && !table.access.filtered;
+        readable.then_some((table.from.as_str(), filter.as_str()))
+    });
+    let asked: Vec<_> = asked.collect();
+    let counted = counts(to, &asked).await?;
     let mut reports = Vec::new();
-    for table in &structure.only_in_target {
+    for ((table, asked), rows) in structure.only_in_target.iter().zip(asked).zip(counted) {
         let name = table.name.as_str();
-        if !table.access.select || table.access.filtered {
+        if asked.is_none() {
             continue;
         }
-        let rows = count(to, &table.from, &structure.target.filter()).await?;
         let log = name == WRITE_LOG;
         let empty = TableReport::new(name, log);
         if log {

@@ -138,7 +138,8 @@ pub(super) async fn refused(source: &Endpoint, target: &Endpoint) -> Vec<Refusal
     planned(source, target).await.refusals
 }
 
-/// Plans, copies and verifies.
+/// Plans, copies and verifies; and once more in place of what was copied, since few rows that nothing stands in the way of go
+/// another way.
 pub(super) async fn moved(
     source: &Endpoint,
     target: &Endpoint,
@@ -147,6 +148,12 @@ pub(super) async fn moved(
 ) -> Result<Report, Error> {
     let prepared = prepare(source, target, options, &Unwatched).await?;
     copy(source, target, &prepared, copying, options, &Unwatched).await?;
+    let report = verify(source, target, options, &Unwatched).await?;
+    if !report.agrees() {
+        return Ok(report);
+    }
+    let again = Copying { clear: true, ..copying };
+    copy(source, target, &prepared, again, options, &Unwatched).await?;
     verify(source, target, options, &Unwatched).await
 }
 

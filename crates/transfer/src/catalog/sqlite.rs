@@ -64,6 +64,7 @@ async fn table(transaction: &mut Transaction, name: String) -> Result<Table, Err
         columns.push(Column {
             name: column,
             kind,
+            plain: declared.clone(),
             declared,
             definition: None,
             collation: None,

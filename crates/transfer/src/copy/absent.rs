@@ -9,10 +9,9 @@ use crate::{
 };
 
 pub(super) async fn copy(
-    _: &[Table<'_>],
+    _: &[Vec<Table<'_>>],
     _: &mut Transaction,
     _: &mut Transaction,
-    _: &(dyn Fn(&Table<'_>) + Sync),
 ) -> Result<Vec<(u64, u64)>, Error> {
     Err(ended())
 }
@@ -21,7 +20,11 @@ pub(super) async fn into(_: &Table<'_>, _: &mut Transaction, _: &mut Transaction
     Err(ended())
 }
 
-pub(super) async fn check_foreign_keys(_: &Structure, _: &[Pair], _: &mut Transaction) -> Result<(), Error> {
+pub(super) async fn check_foreign_keys(
+    _: &Structure,
+    _: impl Iterator<Item = &Pair>,
+    _: &mut Transaction,
+) -> Result<(), Error> {
     Err(ended())
 }
 

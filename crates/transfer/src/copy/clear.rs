@@ -8,7 +8,7 @@ use tenantry_connection::{Engine, Transaction};
 use crate::{
     Error,
     plan::{Pair, Structure},
-    rows::backend,
+    rows::{ask, backend},
 };
 
 /// Tables that are asked in one statement.
@@ -46,8 +46,7 @@ pub(crate) async fn any(structure: &Structure, to: &mut Transaction) -> Result<b
     for pairs in structure.pairs.chunks(AT_ONCE) {
         let exists = pairs.iter().map(|pair| format!("EXISTS (SELECT 1 FROM {} WHERE {filter})", pair.target.from));
         let sql = format!("SELECT 1 AS found WHERE {}", exists.collect::<Vec<_>>().join(" OR "));
-        let found = to.query_one(Statement::from_string(backend(to.engine()), sql)).await;
-        if found.map_err(Error::database(DOING))?.is_some() {
+        if !ask(to, &sql, DOING).await?.is_empty() {
             return Ok(true);
         }
     }

@@ -1,8 +1,12 @@
 //! Rows into PostgreSQL, by COPY.
 //!
+//! Tables with few rows go together, as values of a statement.
+//!
 //! COPY into a table is refused to a role that policies apply to, so rows arrive in a temporary table and are inserted from
 //! there; the same way is taken where the target holds some of the rows already, and for tables that refer to each other in a
 //! circle. A role that bypasses policies writes an empty target directly.
+
+mod parcel;
 
 use futures_util::StreamExt;
 use sea_orm::{DbBackend, Statement};
@@ -10,6 +14,7 @@ use sqlx::PgConnection;
 use tenantry_connection::{Engine, Transaction};
 use tokio::sync::mpsc;
 
+use self::parcel::Parcel;
 use super::Table;
 use crate::{
     Error,
@@ -25,16 +30,64 @@ const CHUNK: usize = 64 * 1024;
 /// Chunks that may wait between reader and writer: what bounds the memory.
 const WAITING: usize = 4;
 
-/// One table, or the tables of a circle, and how many rows of each were read and written.
+/// Groups of tables in their order, and how many rows of each table were read and written.
 pub(super) async fn copy(
-    tables: &[Table<'_>],
+    groups: &[Vec<Table<'_>>],
     from: &mut Transaction,
     to: &mut Transaction,
-    announce: &(dyn Fn(&Table<'_>) + Sync),
 ) -> Result<Vec<(u64, u64)>, Error> {
+    let (mut counts, mut rest) = (Vec::new(), groups);
+    while let Some((first, others)) = rest.split_first() {
+        let (small, later) = rest.split_at(parcel::together(rest));
+        if small.is_empty() {
+            counts.extend(stream(first, from, to).await?);
+            rest = others;
+        } else {
+            counts.extend(carry(small, from, to).await?);
+            rest = later;
+        }
+    }
+    Ok(counts)
+}
+
+/// Small tables, together; those that turn out not to be small as the others.
+async fn carry(
+    groups: &[Vec<Table<'_>>],
+    from: &mut Transaction,
+    to: &mut Transaction,
+) -> Result<Vec<(u64, u64)>, Error> {
+    let tables: Vec<Table<'_>> = groups.iter().flatten().copied().collect();
+    tables.iter().for_each(Table::announce);
+    let parcels = parcel::read(&tables, from).await?;
+    let (mut counts, mut waiting, mut written) = (Vec::new(), parcel::Waiting::default(), Vec::new());
+    let mut parcels = parcels.into_iter();
+    for group in groups {
+        let read: Vec<Option<Parcel>> = parcels.by_ref().take(group.len()).collect();
+        let read: Option<Vec<Parcel>> = read.into_iter().collect();
+        let Some(read) = read else {
+            waiting.write(to).await?;
+            counts.extend(stream(group, from, to).await?);
+            continue;
+        };
+        waiting.add(group, &read);
+        for (table, parcel) in group.iter().zip(&read) {
+            counts.push((parcel.rows(), parcel.rows()));
+            written.push((table, parcel.rows()));
+        }
+    }
+    waiting.write(to).await?;
+    for (table, rows) in written.into_iter().filter(|(_, rows)| *rows > 0) {
+        advance_sequences(table, to).await?;
+        table.progress.advance(&table.pair.name, rows);
+    }
+    Ok(counts)
+}
+
+/// One table, or the tables of a circle, each by a COPY.
+async fn stream(tables: &[Table<'_>], from: &mut Transaction, to: &mut Transaction) -> Result<Vec<(u64, u64)>, Error> {
     let (mut arrivals, mut read) = (Vec::new(), Vec::new());
     for (number, table) in tables.iter().enumerate() {
-        announce(table);
+        table.announce();
         let arrival = Arrival::prepare(table, number, tables.len() > 1, to).await?;
         read.push(match from.engine() {
             Engine::Postgres => between(table, &arrival, from, to).await?,
@@ -110,36 +163,36 @@ async fn from_sqlite(
 /// After the checks of foreign keys were silenced together with the triggers: every reference of the tenant's rows.
 pub(super) async fn check_foreign_keys(
     structure: &Structure,
-    pairs: &[Pair],
+    pairs: impl Iterator<Item = &Pair>,
     to: &mut Transaction,
 ) -> Result<(), Error> {
-    for pair in pairs {
-        for key in &pair.target.foreign_keys {
-            let refers: String = key
-                .columns
-                .iter()
-                .map(|(child, _)| {
-                    format!(" AND {}", present(Engine::Postgres, &format!("c.{}", quote::identifier(child))))
-                })
-                .collect();
-            let found = key
-                .columns
-                .iter()
-                .map(|(child, parent)| format!("p.{} = c.{}", quote::identifier(parent), quote::identifier(child)));
-            let condition = format!(
-                "{}{refers} AND NOT EXISTS (SELECT 1 FROM {} AS p WHERE {})",
-                structure.target.filter(),
-                key.parent_from,
-                found.collect::<Vec<_>>().join(" AND ")
-            );
-            let rows = crate::rows::count(to, &format!("{} AS c", pair.target.from), &condition).await?;
-            if rows > 0 {
-                let (table, constraint) = (pair.name.clone(), key.name.clone());
-                return Err(Error::Unreferenced { table, constraint, rows });
-            }
+    let keys: Vec<_> = pairs.flat_map(|pair| pair.target.foreign_keys.iter().map(move |key| (pair, key))).collect();
+    let questions = keys.iter().map(|(pair, key)| {
+        let present = |(child, _): &(String, String)| {
+            format!(" AND {}", present(Engine::Postgres, &format!("c.{}", quote::identifier(child))))
+        };
+        let refers: String = key.columns.iter().map(present).collect();
+        let found = key
+            .columns
+            .iter()
+            .map(|(child, parent)| format!("p.{} = c.{}", quote::identifier(parent), quote::identifier(child)));
+        let condition = format!(
+            "{}{refers} AND NOT EXISTS (SELECT 1 FROM {} AS p WHERE {})",
+            structure.target.filter(),
+            key.parent_from,
+            found.collect::<Vec<_>>().join(" AND ")
+        );
+        (format!("{} AS c", pair.target.from), condition)
+    });
+    let questions: Vec<(String, String)> = questions.collect();
+    let asked: Vec<_> = questions.iter().map(|(from, condition)| Some((from.as_str(), condition.as_str()))).collect();
+    let lost = crate::rows::counts(to, &asked).await?;
+    match keys.iter().zip(lost).find(|(_, rows)| *rows > 0) {
+        None => Ok(()),
+        Some(((pair, key), rows)) => {
+            Err(Error::Unreferenced { table: pair.name.clone(), constraint: key.name.clone(), rows })
         }
     }
-    Ok(())
 }
 
 /// Where rows arrive.

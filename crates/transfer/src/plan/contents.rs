@@ -29,13 +29,24 @@ pub(super) async fn inspect(
     let mut tables = Vec::new();
     // A role that cannot read, or not everything, has been refused already; asking would end the snapshot.
     let readable = |table: &crate::catalog::Table| table.access.select && !table.access.filtered;
-    let froms = |side: Side| -> Vec<Option<&str>> {
-        let ends = structure.pairs.iter().map(|pair| if side == Side::Source { &pair.source } else { &pair.target });
-        ends.map(|table| readable(table).then_some(table.from.as_str())).collect()
-    };
-    let (here, there) = (froms(Side::Source), froms(Side::Target));
     let filters = (structure.source.filter(), structure.target.filter());
-    let (here, there) = tokio::try_join!(counts(from, &here, &filters.0), counts(to, &there, &filters.1))?;
+    let asked = |side: Side| -> Vec<Option<(&str, &str)>> {
+        let ends = structure.pairs.iter().map(|pair| match side {
+            Side::Source => (&pair.source, filters.0.as_str()),
+            Side::Target => (&pair.target, filters.1.as_str()),
+        });
+        ends.map(|(table, filter)| readable(table).then_some((table.from.as_str(), filter))).collect()
+    };
+    let (here, there) = (asked(Side::Source), asked(Side::Target));
+    let (here, there) = tokio::try_join!(counts(from, &here), counts(to, &there))?;
+    // A schema has a few of these for each table, and hardly any has an answer: all are asked at once.
+    let readables = structure.pairs.iter().filter(|pair| readable(&pair.source));
+    let referring: Vec<Referring<'_>> = readables.flat_map(|pair| within_tenant(structure, pair)).collect();
+    let asked: Vec<_> =
+        referring.iter().map(|refers| Some((refers.child.as_str(), refers.not_here.as_str()))).collect();
+    let lost = counts(from, &asked).await?;
+    let lost: Vec<Referring<'_>> =
+        referring.into_iter().zip(lost).filter_map(|(refers, rows)| (rows > 0).then_some(refers)).collect();
     for (pair, (here, already_there)) in structure.pairs.iter().zip(here.into_iter().zip(there)) {
         if already_there > 0 {
             refusals.push(Refusal::RowsInTarget { table: pair.name.clone(), rows: already_there });
@@ -49,7 +60,10 @@ pub(super) async fn inspect(
             let mut inspection = Inspection { structure, pair, options, refusals };
             inspection.nulls(from).await?;
             inspection.duplicates(from).await?;
-            inspection.references(from, to).await?;
+            for refers in lost.iter().filter(|refers| refers.pair.name == pair.name) {
+                inspection.lost(from, refers).await?;
+            }
+            inspection.references_outside(from, to).await?;
             if readable(&pair.target) {
                 inspection.taken(from, to).await?;
             }
@@ -155,105 +169,31 @@ impl Inspection<'_> {
         Ok(())
     }
 
-    /// Rows that refer to another tenant's row or to nothing, by the foreign keys of either side.
-    async fn references(&mut self, from: &mut Transaction, to: &mut Transaction) -> Result<(), Error> {
-        let (source, target) = (&self.structure.source, &self.structure.target);
-        let (mut seen, mut looked_up) = (BTreeSet::new(), BTreeSet::new());
-        // The target's keys first: they say how its tables are read.
-        let ends = [(Side::Target, target, &self.pair.target), (Side::Source, source, &self.pair.source)];
-        for (side, shape, table) in ends {
-            for key in &table.foreign_keys {
-                // The tenant's own column is the same on both ends of a reference by construction.
-                let mut columns: Vec<(String, String)> =
-                    key.columns.iter().filter(|(child, _)| *child != shape.tenant_column).cloned().collect();
-                columns.sort();
-                let reference = (key.parent.clone(), columns.clone());
-                if source.tenant_tables.contains(&key.parent) {
-                    if !columns.is_empty() && seen.insert(reference) {
-                        self.within_tenant(from, key, &columns).await?;
-                    }
-                } else if looked_up.insert(reference)
-                    && let Some(key) = self.structure.found_in_target(side, key, self.options, self.refusals)
-                {
-                    self.outside(from, to, &key, side).await?;
-                }
+    /// References to tables that hold no tenant's rows, by the foreign keys of either side.
+    async fn references_outside(&mut self, from: &mut Transaction, to: &mut Transaction) -> Result<(), Error> {
+        let mut seen = BTreeSet::new();
+        for (side, key, columns) in references(self.structure, self.pair) {
+            if !self.structure.source.tenant_tables.contains(&key.parent)
+                && seen.insert((&key.parent, columns))
+                && let Some(key) = self.structure.found_in_target(side, key, self.options, self.refusals)
+            {
+                self.outside(from, to, &key, side).await?;
             }
         }
         Ok(())
     }
 
-    /// References to a table that holds tenants' rows: the row referred to must be this tenant's.
-    async fn within_tenant(
-        &mut self,
-        from: &mut Transaction,
-        key: &ForeignKey,
-        columns: &[(String, String)],
-    ) -> Result<(), Error> {
-        let parent = self.structure.pairs.iter().find(|pair| pair.name == key.parent).map(|pair| &pair.source);
-        let Some(parent) = parent.filter(|parent| parent.access.select && !parent.access.filtered) else {
-            return Ok(());
-        };
-        let known = |table: &crate::catalog::Table, name: &str| table.column(name).is_some();
-        if !columns.iter().all(|(child, referred)| known(&self.pair.source, child) && known(parent, referred)) {
-            return Ok(());
-        }
-        let shape = &self.structure.source;
-        let found = |condition: Option<String>| {
-            let pairs: Vec<(String, String)> = columns
-                .iter()
-                .map(|(child, referred)| {
-                    let kinds = [self.pair.source.column(child), parent.column(referred)]
-                        .map(|column| column.map(|column| (column.kind, column.declared.as_str())));
-                    let same = kinds[0] == kinds[1];
-                    let kind = |index: usize| kinds[index].map_or(Kind::Other, |(kind, _)| kind);
-                    let expression = |alias: &str, name: &str, index: usize| {
-                        let expression =
-                            comparable(shape.engine, &format!("{alias}.{}", quote::identifier(name)), kind(index));
-                        if same || shape.engine == Engine::Sqlite { expression } else { format!("{expression}::text") }
-                    };
-                    (expression("c", child, 0), expression("p", referred, 1))
-                })
-                .collect();
-            let mut conditions: Vec<String> = condition.into_iter().collect();
-            match shape.engine {
-                Engine::Postgres => {
-                    conditions.extend(pairs.iter().map(|(child, referred)| format!("{referred} = {child}")));
-                    format!("EXISTS (SELECT 1 FROM {} AS p WHERE {})", parent.from, conditions.join(" AND "))
-                }
-                // SQLite has no index over these expressions; IN builds one, where EXISTS would read the table per row.
-                Engine::Sqlite => {
-                    conditions.extend(pairs.iter().map(|(_, referred)| format!("{referred} IS NOT NULL")));
-                    let (children, referred): (Vec<String>, Vec<String>) = pairs.into_iter().unzip();
-                    format!(
-                        "({}) IN (SELECT {} FROM {} AS p WHERE {})",
-                        children.join(", "),
-                        referred.join(", "),
-                        parent.from,
-                        conditions.join(" AND ")
-                    )
-                }
-            }
-        };
-        let (here, anywhere) = (found(Some(shape.filter())), found(None));
-        let refers: String = columns
-            .iter()
-            .map(|(child, _)| format!(" AND {}", present(shape.engine, &format!("c.{}", quote::identifier(child)))))
-            .collect();
-        let child = format!("{} AS c", self.pair.source.from);
-        let children: Vec<&str> = columns.iter().map(|(child, _)| child.as_str()).collect();
-
-        let not_here = format!("{}{refers} AND NOT {here}", shape.filter());
-        if count(from, &child, &not_here).await? == 0 {
-            return Ok(());
-        }
+    /// Rows that refer to no row of this tenant, though to a table of tenants' rows.
+    async fn lost(&mut self, from: &mut Transaction, refers: &Referring<'_>) -> Result<(), Error> {
         for foreign in [true, false] {
-            let condition = format!("{not_here} AND {}{anywhere}", if foreign { "" } else { "NOT " });
-            let rows = count(from, &child, &condition).await?;
+            let condition = format!("{} AND {}{}", refers.not_here, if foreign { "" } else { "NOT " }, refers.anywhere);
+            let rows = count(from, &refers.child, &condition).await?;
             if rows == 0 {
                 continue;
             }
-            let samples = self.samples(from, child.clone(), condition, &children).await?;
-            let (table, parent) = (self.pair.name.clone(), key.parent.clone());
+            let children: Vec<&str> = refers.columns.iter().map(String::as_str).collect();
+            let samples = self.samples(from, refers.child.clone(), condition, &children).await?;
+            let (table, parent) = (self.pair.name.clone(), refers.parent.clone());
             self.refusals.push(if foreign {
                 Refusal::ForeignTenant { table, parent, rows, samples }
             } else {
@@ -347,4 +287,109 @@ impl super::PlannedColumn {
     fn target_is_other(&self) -> bool {
         self.target == Kind::Other
     }
+}
+
+/// The foreign keys of either side, with their columns but for the tenant's own, which is the same on both ends of a reference by
+/// construction. The target's come first: they say how its tables are read.
+fn references<'a>(
+    structure: &'a Structure,
+    pair: &'a Pair,
+) -> impl Iterator<Item = (Side, &'a ForeignKey, Vec<(String, String)>)> {
+    let ends = [(Side::Target, &structure.target, &pair.target), (Side::Source, &structure.source, &pair.source)];
+    ends.into_iter().flat_map(|(side, shape, table)| {
+        table.foreign_keys.iter().map(move |key| {
+            let mut columns: Vec<(String, String)> =
+                key.columns.iter().filter(|(child, _)| *child != shape.tenant_column).cloned().collect();
+            columns.sort();
+            (side, key, columns)
+        })
+    })
+}
+
+/// References of one table to a table that holds tenants' rows: the row referred to must be this tenant's.
+struct Referring<'a> {
+    pair: &'a Pair,
+    /// What to read them from.
+    child: String,
+    parent: String,
+    columns: Vec<String>,
+    /// Which of them refer to no row of the tenant.
+    not_here: String,
+    /// Which refer to a row of anybody.
+    anywhere: String,
+}
+
+fn within_tenant<'a>(structure: &'a Structure, pair: &'a Pair) -> Vec<Referring<'a>> {
+    let mut seen = BTreeSet::new();
+    references(structure, pair)
+        .filter(|(_, key, columns)| !columns.is_empty() && structure.source.tenant_tables.contains(&key.parent))
+        .filter(|(_, key, columns)| seen.insert((key.parent.clone(), columns.clone())))
+        .filter_map(|(_, key, columns)| referring(structure, pair, key, &columns))
+        .collect()
+}
+
+fn referring<'a>(
+    structure: &'a Structure,
+    pair: &'a Pair,
+    key: &ForeignKey,
+    columns: &[(String, String)],
+) -> Option<Referring<'a>> {
+    let parent = structure.pairs.iter().find(|pair| pair.name == key.parent).map(|pair| &pair.source);
+    let parent = parent.filter(|parent| parent.access.select && !parent.access.filtered)?;
+    let known = |table: &crate::catalog::Table, name: &str| table.column(name).is_some();
+    if !columns.iter().all(|(child, referred)| known(&pair.source, child) && known(parent, referred)) {
+        return None;
+    }
+    let shape = &structure.source;
+    let found = |condition: Option<String>| {
+        let pairs: Vec<(String, String)> = columns
+            .iter()
+            .map(|(child, referred)| {
+                let kinds = [pair.source.column(child), parent.column(referred)]
+                    .map(|column| column.map(|column| (column.kind, column.declared.as_str())));
+                let same = kinds[0] == kinds[1];
+                let kind = |index: usize| kinds[index].map_or(Kind::Other, |(kind, _)| kind);
+                let expression = |alias: &str, name: &str, index: usize| {
+                    let expression =
+                        comparable(shape.engine, &format!("{alias}.{}", quote::identifier(name)), kind(index));
+                    if same || shape.engine == Engine::Sqlite { expression } else { format!("{expression}::text") }
+                };
+                (expression("c", child, 0), expression("p", referred, 1))
+            })
+            .collect();
+        let mut conditions: Vec<String> = condition.into_iter().collect();
+        match shape.engine {
+            Engine::Postgres => {
+                conditions.extend(pairs.iter().map(|(child, referred)| format!("{referred} = {child}")));
+                format!("EXISTS (SELECT 1 FROM {} AS p WHERE {})", parent.from, conditions.join(" AND "))
+            }
+            // SQLite has no index over these expressions; IN builds one, where EXISTS would read the table per row.
+            Engine::Sqlite => {
+                conditions.extend(pairs.iter().map(|(_, referred)| format!("{referred} IS NOT NULL")));
+                let (children, referred): (Vec<String>, Vec<String>) = pairs.into_iter().unzip();
+                format!(
+                    "({}) IN (SELECT {} FROM {} AS p WHERE {})",
+                    children.join(", "),
+                    referred.join(", "),
+                    parent.from,
+                    conditions.join(" AND ")
+                )
+            }
+        }
+    };
+    let (here, anywhere) = (found(Some(shape.filter())), found(None));
+    let refers: String = columns
+        .iter()
+        .map(|(child, _)| format!(" AND {}", present(shape.engine, &format!("c.{}", quote::identifier(child)))))
+        .collect();
+    let child = format!("{} AS c", pair.source.from);
+
+    Some(Referring {
+        pair,
+        child,
+        parent: key.parent.clone(),
+        columns: columns.iter().map(|(child, _)| child.clone()).collect(),
+        not_here: format!("{}{refers} AND NOT {here}", shape.filter()),
+        anywhere,
+    })
 }

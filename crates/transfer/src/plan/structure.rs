@@ -5,7 +5,6 @@ use std::{
     ops::Range,
 };
 
-use sea_orm::{DbBackend, Statement};
 use tenantry_connection::{Engine, Transaction};
 use tenantry_migrations::tables::WRITE_LOG;
 use tenantry_realm::TenantKey;
@@ -15,7 +14,8 @@ use crate::{
     Endpoint, Error, Side, catalog,
     catalog::{Catalog, Column, Rights, Table},
     kind::Kind,
-    rows::{Reading, tenant_filter},
+    quote,
+    rows::{Reading, ask, tenant_filter},
 };
 
 /// Both ends' tables, matched.
@@ -148,24 +148,23 @@ impl Structure {
     /// [`Error::Request`] that names it; [`Error::Database`].
     pub(crate) async fn refuse_new_tables(&self, source: &mut Transaction) -> Result<(), Error> {
         const DOING: &str = "looking for new tables at the source";
-        let (backend, sql) = match self.source.engine {
-            Engine::Postgres => (
-                DbBackend::Postgres,
+        let column = self.source.tenant_column.as_str();
+        let sql = match self.source.engine {
+            Engine::Postgres => format!(
                 "SELECT c.relname::text AS name FROM pg_catalog.pg_attribute AS a \
                  JOIN pg_catalog.pg_class AS c ON c.oid = a.attrelid \
                  JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace \
-                 WHERE a.attname = $1 AND NOT a.attisdropped AND c.relkind IN ('r', 'p') AND NOT c.relispartition \
+                 WHERE a.attname = {} AND NOT a.attisdropped AND c.relkind IN ('r', 'p') AND NOT c.relispartition \
                  AND n.nspname = pg_catalog.current_schema()",
+                quote::postgres_literal(column)
             ),
-            Engine::Sqlite => (
-                DbBackend::Sqlite,
+            Engine::Sqlite => format!(
                 "SELECT t.name AS name FROM sqlite_schema AS t, pragma_table_xinfo(t.name) AS c \
-                 WHERE t.type = 'table' AND t.sql NOT LIKE 'CREATE VIRTUAL TABLE%' AND c.name = ?",
+                 WHERE t.type = 'table' AND t.sql NOT LIKE 'CREATE VIRTUAL TABLE%' AND c.name = {}",
+                quote::sqlite_literal(column)
             ),
         };
-        let column = self.source.tenant_column.as_str();
-        let statement = Statement::from_sql_and_values(backend, sql, [column.into()]);
-        for row in source.query_all(statement).await.map_err(Error::database(DOING))? {
+        for row in ask(source, &sql, DOING).await? {
             let name: String = row.try_get("", "name").map_err(Error::answer(DOING))?;
             if !self.source.tenant_tables.contains(&name) && !catalog::is_ours(&name, &self.left_out) {
                 let problem = format!("table {name} was made at the source while its tenant was moved; begin again");

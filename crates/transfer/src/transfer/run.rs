@@ -180,7 +180,10 @@ impl<'a> Run<'a> {
 
     async fn fence(&mut self) -> Result<(), Error> {
         self.progress.step(Step::Fence);
-        self.still_mine().await?;
+        // Who has planned has just taken the lease.
+        if self.prepared.is_none() {
+            self.still_mine().await?;
+        }
         self.point("target unfenced");
         let undoes = self.record.undoes;
         self.raise(Side::Target, |found| match (found, undoes) {
@@ -316,17 +319,8 @@ impl<'a> Run<'a> {
         self.progress.step(Step::CutOver);
         // What was verified holds only while nobody else could write. A fence that an administrator lowered by hand, or
         // another run raised anew, is no fence of this run.
-        for side in [Side::Target, Side::Source] {
-            let mut snapshot = self.end(side).snapshot().await?;
-            let found = fence::holder(&mut snapshot, &self.end(side).tenant).await?;
-            if let (Side::Source, Some(prepared)) = (side, &self.prepared) {
-                prepared.structure.refuse_new_tables(&mut snapshot).await?;
-            }
-            snapshot.rollback().await.map_err(Error::database("ending a snapshot"))?;
-            if found != Some(Holder::Moving(self.stamp())) {
-                return Err(self.gone(side, found));
-            }
-        }
+        let prepared = self.prepared.as_ref();
+        tokio::try_join!(self.is_held(Side::Target, None), self.is_held(Side::Source, prepared))?;
         self.point("unplaced");
         self.options.interrupt.check()?;
         let placed = self.app_db.cut_over(&self.lease.held, self.actor).await;
@@ -334,6 +328,17 @@ impl<'a> Run<'a> {
         self.point("placed");
         (self.record.step, self.record.placed_epoch) = (TransferStep::Placed, Some(epoch));
         Ok(())
+    }
+
+    /// Whether the fence of one side is this run's, and the side has no tables that nobody has looked at.
+    async fn is_held(&self, side: Side, prepared: Option<&Prepared>) -> Result<(), Error> {
+        let mut snapshot = self.end(side).snapshot().await?;
+        let found = fence::holder(&mut snapshot, &self.end(side).tenant).await?;
+        if let Some(prepared) = prepared {
+            prepared.structure.refuse_new_tables(&mut snapshot).await?;
+        }
+        snapshot.rollback().await.map_err(Error::database("ending a snapshot"))?;
+        if found == Some(Holder::Moving(self.stamp())) { Ok(()) } else { Err(self.gone(side, found)) }
     }
 
     /// The tenant is placed; its writes are let through where it is now, and held where it was.
@@ -346,7 +351,9 @@ impl<'a> Run<'a> {
             lowered.store(moving(&found), Ordering::Relaxed);
             Ok(if moving(&found) { Change::Lower } else { Change::Nothing })
         };
-        self.change(Side::Target, lower).await?;
+        // Who raised both fences knows that they are there.
+        let look = self.held.is_none();
+        self.change_at((Side::Target, look), lower).await?;
         // Where the run before this one has lowered it and died of something before it could say so, nobody knows when that was.
         let held = self.held.map(|held| held.elapsed()).or_else(|| self.record.held_for());
         let held = held.filter(|_| lowered.into_inner());
@@ -368,10 +375,8 @@ impl<'a> Run<'a> {
             TransferStep::Finished
         };
         let kept = Holder::Kept(transfer);
-        self.change(Side::Source, |found| {
-            Ok(if moving(&found) { Change::Raise(kept.clone()) } else { Change::Nothing })
-        })
-        .await?;
+        let keep = |found| Ok(if moving(&found) { Change::Raise(kept.clone()) } else { Change::Nothing });
+        self.change_at((Side::Source, look), keep).await?;
         self.point("source kept");
         self.record(self.advance(end)).await
     }
@@ -458,8 +463,16 @@ impl<'a> Run<'a> {
         side: Side,
         decide: impl Fn(Option<Holder>) -> Result<Change, Error>,
     ) -> Result<(), Error> {
+        self.change_at((side, true), decide).await
+    }
+
+    async fn change_at(
+        &self,
+        (side, look): (Side, bool),
+        decide: impl Fn(Option<Holder>) -> Result<Change, Error>,
+    ) -> Result<(), Error> {
         let options = Options { interrupt: Interrupt::default(), ..self.options.clone() };
-        fence::change(side, self.end(side), self.other(side), &options, decide).await
+        fence::change((side, look), self.end(side), self.other(side), &options, decide).await
     }
 
     /// The same on the way forward, where waiting for open writers may be broken off.
@@ -468,6 +481,6 @@ impl<'a> Run<'a> {
         side: Side,
         decide: impl Fn(Option<Holder>) -> Result<Change, Error>,
     ) -> Result<(), Error> {
-        fence::change(side, self.end(side), self.other(side), &self.options, decide).await
+        fence::change((side, true), self.end(side), self.other(side), &self.options, decide).await
     }
 }

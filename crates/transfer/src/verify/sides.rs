@@ -1,6 +1,6 @@
 //! The tables of one side: their digests, their rows, and whether they are still the tables that the catalogs showed.
 
-use sea_orm::{QueryResult, Statement};
+use sea_orm::QueryResult;
 use tenantry_connection::{Engine, Transaction};
 
 use super::digest::{Digest, SEEDS};
@@ -9,7 +9,7 @@ use crate::{
     kind::Kind,
     plan::{Pair, Structure},
     quote,
-    rows::{Reading, backend, counts},
+    rows::{Reading, ask, counts},
 };
 
 /// Tables that are asked about in one statement.
@@ -40,13 +40,12 @@ pub(super) async fn digests(
             let reading = structure.reading(side, pairs.get(*place)?, false);
             Some(query(*place, &reading))
         });
-        let statement =
-            Statement::from_string(backend(transaction.engine()), queries.collect::<Vec<_>>().join(" UNION ALL "));
+        let sql = queries.collect::<Vec<_>>().join(" UNION ALL ");
         let doing = || match places {
             [place] => format!("digesting {} at the {side}", pairs.get(*place).map_or("", |pair| &pair.name)),
             _ => format!("digesting tables at the {side}"),
         };
-        for row in transaction.query_all(statement).await.map_err(Error::database(doing()))? {
+        for row in ask(transaction, &sql, &doing()).await? {
             let place: i32 = row.try_get("", "place").map_err(Error::answer(doing()))?;
             let digest = digest(&row).map_err(|_| Error::answer(doing())(std::io::Error::other("no digest")))?;
             let place = usize::try_from(place).unwrap_or(usize::MAX);
@@ -119,8 +118,9 @@ pub(super) async fn rows(structure: &Structure, pairs: &[&Pair], from: &mut Tran
     if let Some(known) = pairs.iter().map(|pair| pair.rows).collect() {
         return Ok(known);
     }
-    let froms: Vec<Option<&str>> = pairs.iter().map(|pair| Some(pair.source.from.as_str())).collect();
-    counts(from, &froms, &structure.source.filter()).await
+    let filter = structure.source.filter();
+    let tables: Vec<_> = pairs.iter().map(|pair| Some((pair.source.from.as_str(), filter.as_str()))).collect();
+    counts(from, &tables).await
 }
 
 /// A column that was added since the catalogs were read would be compared by nobody.
@@ -152,8 +152,7 @@ pub(super) async fn check_columns(
             literals.join(", ")
         ),
     };
-    let row =
-        transaction.query_one(Statement::from_string(backend(engine), sql)).await.map_err(Error::database(DOING))?;
+    let row = ask(transaction, &sql, DOING).await?.into_iter().next();
     let found = row.map(|row| row.try_get::<i64>("", "columns")).transpose().map_err(Error::answer(DOING))?;
     if usize::try_from(found.unwrap_or(0)) == Ok(expected) {
         return Ok(());

@@ -1,0 +1,205 @@
+//! Few rows, as arrays of texts: all small tables are read by one statement and written by one message.
+//!
+//! A COPY takes three round trips for each table, and one wait more: the driver sends the last rows and their end in two packets, and
+//! TCP holds the second back until the other side has acknowledged the first, which it puts off for some 40 ms. For a tenant of a few hundred
+//! rows that would be nearly all of its transfer. A text is as exact as the binary format in the session that is set for it, as
+//! dumps rely on; the verification would tell.
+
+use futures_util::StreamExt;
+use sea_orm::{DbBackend, Statement};
+use tenantry_connection::{Engine, Transaction};
+
+use super::{Table, tenant_type};
+use crate::{Error, kind::Kind, quote};
+
+/// The most rows of a table.
+const ROWS: u64 = 1_000;
+
+/// The most bytes of a table's texts. They are in memory a few times over, with those of the other tables.
+const BYTES: usize = 256 << 10;
+
+/// The most tables at once.
+const TABLES: usize = 32;
+
+/// What a table has: each row an array of its values that are copied, as PostgreSQL writes one.
+#[derive(Default)]
+pub(super) struct Parcel {
+    rows: Vec<String>,
+    bytes: usize,
+}
+
+impl Parcel {
+    pub(super) fn rows(&self) -> u64 {
+        self.rows.len() as u64
+    }
+
+    /// Adds a row, unless it is too much; then what there is goes, too.
+    fn add(parcel: &mut Option<Self>, row: String) {
+        if let Some(kept) = parcel {
+            kept.bytes += row.len();
+            if kept.bytes <= BYTES && kept.rows() < ROWS {
+                kept.rows.push(row);
+                return;
+            }
+        }
+        *parcel = None;
+    }
+}
+
+/// How many of the first groups are read together: small ones, whose rows nobody else may have brought already.
+pub(super) fn together(groups: &[Vec<Table<'_>>]) -> usize {
+    let mut left = TABLES;
+    let small = |group: &&Vec<Table<'_>>| {
+        let fits = group.len() <= left && group.iter().all(|table| table.empty && table.planned <= ROWS);
+        left -= if fits { group.len() } else { 0 };
+        fits
+    };
+    groups.iter().take_while(small).count()
+}
+
+/// Reads some tables; `None` of those that are too large for it.
+pub(super) async fn read(tables: &[Table<'_>], from: &mut Transaction) -> Result<Vec<Option<Parcel>>, Error> {
+    match from.engine() {
+        Engine::Postgres => read_postgres(tables, from).await,
+        Engine::Sqlite => {
+            let mut parcels = Vec::new();
+            for table in tables {
+                parcels.push(read_sqlite(table, from).await?);
+            }
+            Ok(parcels)
+        }
+    }
+}
+
+async fn read_postgres(tables: &[Table<'_>], from: &mut Transaction) -> Result<Vec<Option<Parcel>>, Error> {
+    const DOING: &str = "reading small tables";
+    let queries = tables.iter().enumerate().map(|(place, table)| {
+        let texts = table.copied().map(|(_, column)| format!("{}::text", quote::identifier(&column.name)));
+        format!(
+            "(SELECT {place} AS place, ARRAY[{}]::text[]::text AS texts FROM {} WHERE {} LIMIT {})",
+            texts.collect::<Vec<_>>().join(", "),
+            table.pair.source.from,
+            table.structure.source.filter(),
+            ROWS + 1,
+        )
+    });
+    let sql = queries.collect::<Vec<_>>().join(" UNION ALL ");
+    let mut parcels: Vec<Option<Parcel>> = tables.iter().map(|_| Some(Parcel::default())).collect();
+    // Row after row: a single value may be a gigabyte, and what is too much is not kept.
+    let mut rows = std::pin::pin!(from.stream(Statement::from_string(DbBackend::Postgres, sql)));
+    while let Some(row) = rows.next().await {
+        let row = row.map_err(Error::database(DOING))?;
+        let place: i32 = row.try_get("", "place").map_err(Error::answer(DOING))?;
+        let Some(parcel) = usize::try_from(place).ok().and_then(|place| parcels.get_mut(place)) else { continue };
+        match row.try_get::<String>("", "texts") {
+            Ok(texts) => Parcel::add(parcel, texts),
+            // A server without an encoding may have texts that are none; the binary format knows no encoding.
+            Err(_) => *parcel = None,
+        }
+    }
+    Ok(parcels)
+}
+
+async fn read_sqlite(table: &Table<'_>, from: &mut Transaction) -> Result<Option<Parcel>, Error> {
+    let reading = table.reading();
+    let mut parcel = Some(Parcel::default());
+    let mut stream = reading.open(from).await?;
+    // Read to its end in any case: who has too much is read anew.
+    while let Some(row) = stream.next().await? {
+        let row = table.sound(&reading, row)?;
+        let mut array = String::from("{");
+        for (position, column) in table.copied() {
+            if array.len() > 1 {
+                array.push(',');
+            }
+            element(row.values.get(position).and_then(Option::as_deref), column.target, &mut array);
+        }
+        array.push('}');
+        Parcel::add(&mut parcel, array);
+    }
+    Ok(parcel)
+}
+
+/// An element of an array, as PostgreSQL reads it.
+fn element(text: Option<&str>, kind: Kind, array: &mut String) {
+    let Some(text) = text else { return array.push_str("NULL") };
+    array.push('"');
+    if kind == Kind::Bytes {
+        array.push_str("\\\\x");
+    }
+    for character in text.chars() {
+        if matches!(character, '"' | '\\') {
+            array.push('\\');
+        }
+        array.push(character);
+    }
+    array.push('"');
+}
+
+/// The statement that writes a table, or the tables of a circle; `None` where they have no rows.
+pub(super) fn statement(tables: &[Table<'_>], parcels: &[Parcel]) -> Option<String> {
+    let inserts: Vec<String> = tables
+        .iter()
+        .zip(parcels)
+        .filter(|(_, parcel)| !parcel.rows.is_empty())
+        .map(|(table, parcel)| insert(table, parcel))
+        .collect();
+    match inserts.as_slice() {
+        [] => None,
+        [insert] => Some(insert.clone()),
+        // Foreign keys are looked at when the statement ends.
+        inserts => {
+            let parts = inserts.iter().enumerate().map(|(number, insert)| format!("t{number} AS ({insert})"));
+            Some(format!("WITH {} SELECT 1", parts.collect::<Vec<_>>().join(", ")))
+        }
+    }
+}
+
+fn insert(table: &Table<'_>, parcel: &Parcel) -> String {
+    let target = &table.pair.target;
+    let rows: Vec<String> =
+        parcel.rows.iter().map(|row| format!("({}::text[])", quote::postgres_literal(row))).collect();
+    // Without its modifiers: a cast would cut a text that is too long, where an assignment refuses it.
+    let values = table.copied().enumerate().map(|(number, (_, column))| {
+        let plain = target.column(&column.name).map_or("text", |column| column.plain.as_str());
+        format!("r.c[{}]::{plain}", number + 1)
+    });
+    let tenant = quote::postgres_literal(&table.structure.target.tenant.to_string());
+    let values = values.chain([format!("{tenant}::{}", tenant_type(table))]);
+    format!(
+        "INSERT INTO {} ({}) {}SELECT {} FROM (VALUES {}) AS r (c)",
+        target.into,
+        quote::identifiers(table.names()),
+        if target.columns.iter().any(|column| column.identity) { "OVERRIDING SYSTEM VALUE " } else { "" },
+        values.collect::<Vec<_>>().join(", "),
+        rows.join(", "),
+    )
+}
+
+/// What has been read and waits to be written.
+#[derive(Default)]
+pub(super) struct Waiting {
+    sql: String,
+    tables: Vec<String>,
+}
+
+impl Waiting {
+    /// Adds a table, or the tables of a circle.
+    pub(super) fn add(&mut self, tables: &[Table<'_>], parcels: &[Parcel]) {
+        self.tables.extend(tables.iter().map(|table| table.pair.name.clone()));
+        if let Some(statement) = statement(tables, parcels) {
+            self.sql.push_str(&statement);
+            self.sql.push(';');
+        }
+    }
+
+    /// Writes all of it, one table after the other.
+    pub(super) async fn write(&mut self, to: &mut Transaction) -> Result<(), Error> {
+        let waiting = std::mem::take(self);
+        if waiting.sql.is_empty() {
+            return Ok(());
+        }
+        let doing = || format!("copying {}", waiting.tables.join(", "));
+        to.execute_raw_sql(&waiting.sql).await.map_err(Error::database(doing()))
+    }
+}
