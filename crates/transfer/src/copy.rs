@@ -80,9 +80,9 @@ pub async fn copy(
     let silence = prepared.structure.silence || may_silence(&prepared.structure);
     let work = Work { source, target, prepared, clear: copying.clear, silence, progress };
     let mut copied = if copying.atomic || target.engine() == Engine::Sqlite || rows < FEW {
-        work.at_once().await?
+        Box::pin(work.at_once()).await?
     } else {
-        work.table_by_table(options.parallel).await?
+        Box::pin(work.table_by_table(options.parallel)).await?
     };
     let place = |table: &CopiedTable| prepared.structure.pairs.iter().position(|pair| pair.name == table.table);
     copied.sort_by_key(place);

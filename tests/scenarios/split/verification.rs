@@ -151,11 +151,11 @@ async fn a_row_that_comes_into_the_target_after_the_plan_is_never_deleted() {
         assert!(matches!(**source, Error::RowsInTarget), "{from} to {to}: {}", chain(&error));
         assert!(matches!(fence, FenceAfter::Lowered), "{from} to {to}: {fence:?}");
         assert_eq!(world.target.count("locations", globex).await, 1, "{from} to {to}");
-        // Neither end holds anybody's writes afterwards.
-        for db in [&world.source, &world.target] {
-            let write = format!("UPDATE locations SET name = 'open' WHERE tenant_id = {}", db.uuid(globex.id));
-            db.execute(&write).await.unwrap();
-        }
+        // Its writes go on where it is, and stay held where it is not.
+        let write = |id: String| format!("UPDATE locations SET name = 'open' WHERE tenant_id = {id}");
+        world.source.execute(&write(world.source.uuid(globex.id))).await.unwrap();
+        let refused = world.target.execute(&write(world.target.uuid(globex.id))).await.unwrap_err();
+        assert!(matches!(refused, tenantry_connection::Error::Fenced { .. }), "{from} to {to}: {refused}");
         assert!(world.app_db.transfer_under_way(globex.id).await.unwrap().is_none());
     }
 }

@@ -40,10 +40,10 @@ pub(super) async fn copy(
     while let Some((first, others)) = rest.split_first() {
         let (small, later) = rest.split_at(parcel::together(rest));
         if small.is_empty() {
-            counts.extend(stream(first, from, to).await?);
+            counts.extend(Box::pin(stream(first, from, to)).await?);
             rest = others;
         } else {
-            counts.extend(carry(small, from, to).await?);
+            counts.extend(Box::pin(carry(small, from, to)).await?);
             rest = later;
         }
     }
@@ -66,7 +66,7 @@ async fn carry(
         let read: Option<Vec<Parcel>> = read.into_iter().collect();
         let Some(read) = read else {
             waiting.write(to).await?;
-            counts.extend(stream(group, from, to).await?);
+            counts.extend(Box::pin(stream(group, from, to)).await?);
             continue;
         };
         waiting.add(group, &read);

@@ -1,6 +1,7 @@
 //! One run of a transfer: holds its lease, takes it from step to step, and takes it back where a step fails.
 
 use std::{
+    pin::Pin,
     sync::atomic::{AtomicBool, Ordering},
     time::{Duration, Instant},
 };
@@ -20,6 +21,8 @@ use crate::{
     verify,
     verify::compare_all,
 };
+
+type Next<'r> = Pin<Box<dyn Future<Output = Result<(), Error>> + Send + 'r>>;
 
 pub(super) struct Run<'a> {
     pub(super) app_db: &'a AppDb,
@@ -114,27 +117,32 @@ impl<'a> Run<'a> {
         }
         loop {
             let silence = Silence::watch(&self.source, &self.target, self.options.silence);
-            let (step, done) = match self.record.step {
-                TransferStep::Planned => (Step::Fence, silence.ends(self.fence()).await),
-                TransferStep::Fenced => (Step::Copy, silence.ends(self.copy()).await),
-                TransferStep::Copied => (Step::Verify, silence.ends(self.verify()).await),
-                TransferStep::Verified => (Step::CutOver, silence.ends(self.cut_over()).await),
-                TransferStep::Placed => match silence.ends(self.finish()).await {
-                    Ok(()) => return Ok(self.done()),
-                    Err(source) => return Err(self.placed_but(source).await),
-                },
-                TransferStep::Aborting => {
-                    silence.ends(self.take_back(String::new())).await?;
-                    return Ok(self.done());
-                }
-                TransferStep::Finished | TransferStep::Purged | TransferStep::Returned | TransferStep::Aborted => {
-                    return Ok(self.done());
-                }
-            };
-            if let Err(source) = done {
-                self.failed(step, source).await?;
+            let at = self.record.step;
+            let Some((step, done)) = self.step() else { return Ok(self.done()) };
+            let done = silence.ends(done).await;
+            match (at, done) {
+                (TransferStep::Placed, Err(source)) => return Err(self.placed_but(source).await),
+                (TransferStep::Aborting, Err(source)) => return Err(source),
+                (TransferStep::Placed | TransferStep::Aborting, Ok(())) => return Ok(self.done()),
+                (_, Ok(())) => {}
+                (_, Err(source)) => self.failed(step, source).await?,
             }
         }
+    }
+
+    /// What comes next. On the heap: one within the other, the steps' futures would be too large for a thread's stack.
+    fn step(&mut self) -> Option<(Step, Next<'_>)> {
+        Some(match self.record.step {
+            TransferStep::Planned => (Step::Fence, Box::pin(self.fence())),
+            TransferStep::Fenced => (Step::Copy, Box::pin(self.copy())),
+            TransferStep::Copied => (Step::Verify, Box::pin(self.verify())),
+            TransferStep::Verified => (Step::CutOver, Box::pin(self.cut_over())),
+            TransferStep::Placed => (Step::Reopen, Box::pin(self.finish())),
+            TransferStep::Aborting => (Step::TakeBack, Box::pin(self.take_back(String::new()))),
+            TransferStep::Finished | TransferStep::Purged | TransferStep::Returned | TransferStep::Aborted => {
+                return None;
+            }
+        })
     }
 
     /// What it has come to.
