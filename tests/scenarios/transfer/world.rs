@@ -74,12 +74,6 @@ impl Db {
         Endpoint::new(self.pool.clone(), tenant)
     }
 
-    /// This end, for a login that no policy applies to: its rows go straight into the tables.
-    pub(super) fn superuser_end(&self, tenant: impl Into<TenantKey>) -> Endpoint {
-        let database = self.database.as_ref().unwrap();
-        Endpoint::new(pool_of(database, &database.superuser), tenant)
-    }
-
     /// As someone with psql or sqlite3 would.
     pub(super) async fn execute(&self, sql: &str) {
         if let Err(error) = self.try_execute(sql).await {
@@ -124,7 +118,7 @@ pub(super) fn pool_of(database: &Database, login: &cluster::Login) -> Pool {
     Pool::new(&url, Some(&login_of(login)), &PoolOptions::default()).unwrap()
 }
 
-fn login_of(login: &cluster::Login) -> Login {
+pub(super) fn login_of(login: &cluster::Login) -> Login {
     Login::new(login.user.clone(), login.password.clone()).unwrap()
 }
 

@@ -2,6 +2,7 @@
 
 use uuid::Uuid;
 
+#[derive(Clone)]
 pub(super) struct Rng(u64);
 
 impl Rng {

@@ -1,88 +1,32 @@
-//! A random schema, its rows, and how a server spells them.
+//! A random schema: tables with what tables can have, alike in all databases and yet not the same.
 
-use std::fmt::Write as _;
+mod kinds;
+mod rows;
 
-use uuid::Uuid;
+use std::{collections::BTreeMap, fmt::Write as _};
 
+use self::kinds::{ALL, CHECKS, Type};
 use super::rng::Rng;
-use crate::transfer::world::Db;
 
 /// What every database has besides tables.
 const TYPES: &str = "CREATE TYPE \"Mood\" AS ENUM ('sad', 'it''s, \"ok\"', 'ÄÖ'); CREATE DOMAIN percent AS numeric CHECK (VALUE <> 101); \
      CREATE TYPE pair AS (\"A\" int, b text); CREATE TYPE spans AS RANGE (subtype = double precision);";
 
-/// A type of both engines: on PostgreSQL, on SQLite, and literals of PostgreSQL, the ends of its range among them.
-type Type = (&'static str, Option<&'static str>, &'static [&'static str]);
-
-const TEXTS: &[&str] = &[
-    "''",
-    "'x'",
-    "'ä€😀'",
-    r"E'\t\n\r\\'",
-    "'null'",
-    r"'\N'",
-    "' blank '",
-    "'\"quoted\", (comma)'",
-    "repeat('long', 5000)",
-    "'İstanbul'",
-];
-
-const ALL: &[Type] = &[
-    ("integer", Some("integer"), &["0", "-2147483648", "2147483647"]),
-    ("bigint", Some("integer"), &["0", "-9223372036854775808", "9223372036854775807"]),
-    ("smallint", Some("smallint"), &["-32768", "32767"]),
-    ("numeric(12,2)", Some("real(12,2)"), &["0", "-0.01", "9999999999.99", "-9999999999.99", "0.10"]),
-    ("text", Some("text"), TEXTS),
-    ("character varying(10)", Some("varchar(10)"), &["''", "'0123456789'", "'ääääääääää'", "'x '"]),
-    ("bytea", Some("blob"), &["''", r"'\x00'", r"'\xff00ff5c'", "decode(repeat('0a5c09', 20000), 'hex')"]),
-    ("boolean", Some("boolean"), &["true", "false"]),
-    ("date", Some("date_text"), &["'2024-02-29'", "'infinity'", "'-infinity'", "'0001-01-01'", "'9999-12-31'"]),
-    ("time", Some("time_text"), &["'00:00'", "'24:00:00'", "'23:59:59.999999'"]),
-    (
-        "timestamptz",
-        Some("timestamp_with_timezone_text"),
-        &["'2024-02-29 12:00:00.000001+05:45'", "'infinity'", "'-infinity'", "'0001-01-01 00:00:00+00'"],
-    ),
-    ("uuid", Some("uuid_text"), &["'00000000-0000-0000-0000-000000000000'", "'ffffffff-ffff-ffff-ffff-ffffffffffff'"]),
-    (
-        "jsonb",
-        Some("jsonb_text"),
-        &["'null'", "'{}'", "'[1, {\"b\": [], \"a\": \"\\u00e4\"}]'", "'\"text\"'", "'-12345678901234567890'"],
-    ),
-    ("date", None, &["'4713-01-01 BC'", "'5874897-12-31'"]),
-    ("timestamptz", None, &["'4713-01-01 00:00:00+00 BC'", "'294276-12-31 23:59:59.999999+00'"]),
-    ("numeric", None, &["'NaN'", "'Infinity'", "'-Infinity'", "0.00", "1e-30", "123456789012345678901234567890.1"]),
-    ("double precision", None, &["'NaN'", "'Infinity'", "'-0'", "0.1", "1e308", "'4.9e-324'"]),
-    ("real", None, &["'NaN'", "'-Infinity'", "0.1", "3.4e38"]),
-    ("timestamp", None, &["'infinity'", "'0044-03-15 12:00:00 BC'", "'2024-10-27 02:30:00.123456'"]),
-    ("timetz", None, &["'24:00:00-12'", "'12:00:00.5+05:45'"]),
-    ("interval", None, &["'1 mon -3 days 00:00:00.000001'", "'-178000000 years'", "'0'"]),
-    ("json", None, &["'{ \"b\": 1.0, \"b\": 2 }'", "'null'"]),
-    ("char(5)", None, &["'ab'", "''"]),
-    ("integer[]", None, &["'{}'", "'{1,NULL,3}'", "'[0:1][-1:0]={{1,2},{3,4}}'"]),
-    ("text[]", None, &["ARRAY['', 'null', NULL, E'a\\\\\"b']", "'{}'"]),
-    ("\"Mood\"", None, &["'sad'", "'it''s, \"ok\"'", "'ÄÖ'"]),
-    ("\"Mood\"[]", None, &["ARRAY['ÄÖ', NULL]::\"Mood\"[]"]),
-    ("percent", None, &["0", "99.5", "'NaN'"]),
-    ("pair", None, &["ROW(1, 'a,\"b')", "ROW(NULL, NULL)", "ROW(0, '')"]),
-    ("pair[]", None, &["ARRAY[ROW(1, NULL)::pair, NULL]"]),
-    ("tstzrange", None, &["'empty'", "'[2024-01-01,infinity)'", "'(,)'"]),
-    ("spans", None, &["'[-Infinity,0.1)'", "'empty'"]),
-    ("int4multirange", None, &["'{}'", "'{[1,3),[5,)}'"]),
-    ("inet", None, &["'10.0.0.1/8'", "'::1'"]),
-    ("macaddr", None, &["'08:00:2b:01:02:03'"]),
-    ("bit varying", None, &["''", "B'101'"]),
-    ("point", None, &["'(1,-0)'", "'(NaN,Infinity)'"]),
-    ("tsvector", None, &["'a:1A b:2'", "''"]),
-    ("xml", None, &["'<a>ä</a>'"]),
-    ("money", None, &["'-92233720368547758.08'", "'0.10'"]),
-    ("pg_lsn", None, &["'0/0'", "'FFFFFFFF/FFFFFFFF'"]),
-];
-
 /// Names that need quotes or would be something else without them.
 const NAMES: &[&str] = &["items", "Order Items", "select", "Ünï", "a\"b", "user", "x.y", "it's", "%s"];
 
-#[derive(Clone, Copy, PartialEq)]
+/// Whose tables something belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Form {
+    /// As they were written down.
+    Plain,
+    /// In another order of columns, partitioned in another way, and with a column more.
+    Turned,
+    /// On SQLite.
+    File,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
 enum Layout {
     Plain,
     ByHash,
@@ -97,6 +41,47 @@ struct Reference {
     deferrable: bool,
 }
 
+/// Where a rule stands. The rows meet it everywhere.
+#[derive(Clone, Copy, PartialEq)]
+enum Where {
+    Everywhere,
+    Plain,
+    Turned,
+}
+
+#[derive(Clone)]
+struct Column {
+    name: String,
+    of: Type,
+    not_null: Option<Where>,
+    checks: Vec<(&'static str, bool, Where)>,
+}
+
+/// What is unique, of the numbers in columns of its own.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum UniqueKind {
+    One,
+    /// A constraint that is checked at the commit.
+    Deferred,
+    Two,
+    /// An index over some of the rows.
+    Partial,
+    /// An index over an expression.
+    Expression,
+    /// Over all tenants.
+    Global,
+    /// Of nulls, too.
+    Nulls,
+    /// An index with another column beside.
+    Including,
+}
+
+#[derive(Clone)]
+struct Unique {
+    kind: UniqueKind,
+    place: Where,
+}
+
 #[derive(Clone)]
 struct Table {
     number: usize,
@@ -104,53 +89,43 @@ struct Table {
     key: Type,
     /// The key has a second column.
     two: bool,
+    /// Its writes are logged. Then the key is `id`, as the write log wants it.
+    logged: bool,
     layout: Layout,
-    columns: Vec<(String, Type)>,
+    turned_layout: Layout,
+    columns: Vec<Column>,
+    uniques: Vec<Unique>,
     references: Vec<Reference>,
     identity: Option<&'static str>,
     computed: bool,
     rows: usize,
+    /// It has so many more that its copy is more than one transaction.
+    bulk: bool,
 }
 
 #[derive(Clone)]
 pub(super) struct Schema {
-    portable: bool,
+    /// What it has is known to SQLite too.
+    pub(super) portable: bool,
+    /// The column that only the turned tables have is one that is written. There is no way back then.
+    pub(super) one_way: bool,
+    /// The fence is on the tables before anything is moved.
+    pub(super) fenced: bool,
     tables: Vec<Table>,
 }
 
 impl Schema {
-    pub(super) fn random(rng: &mut Rng, way: &str) -> Self {
-        let portable = way == "sqlite";
+    pub(super) fn random(rng: &mut Rng, portable: bool) -> Self {
         let types: Vec<Type> = ALL.iter().filter(|of| !portable || of.1.is_some()).copied().collect();
-        let keys: [Type; 4] = [ALL[0], ALL[1], ALL[4], ALL[11]];
         let count = 1 + rng.below(6);
-        let tables = (0..count).map(|number| {
-            let layout = match portable || rng.chance(2) {
-                true => Layout::Plain,
-                false => *rng.one_of(&[Layout::ByHash, Layout::ByList, Layout::ByRange]),
-            };
-            let columns =
-                (0..rng.below(6)).map(|column| (format!("{} {column}", rng.one_of(NAMES)), *rng.one_of(&types)));
-            let columns = columns.collect();
-            let references =
-                (0..rng.below(3)).map(|_| Reference { parent: rng.below(count), deferrable: rng.chance(3) });
-            let references = references.collect();
-            Table {
-                number,
-                name: format!("{} {number}", rng.one_of(NAMES)),
-                key: *rng.one_of(&keys),
-                two: matches!(layout, Layout::ByList | Layout::ByRange) || rng.chance(3),
-                layout,
-                columns,
-                references,
-                // A partitioned table has none before PostgreSQL 17.
-                identity: (!portable && layout == Layout::Plain && rng.chance(3))
-                    .then(|| *rng.one_of(&["ALWAYS", "BY DEFAULT"])),
-                computed: !portable && rng.chance(4),
-                rows: *rng.one_of(&[0, 1, 3, 20]),
-            }
-        });
-        Self { portable, tables: tables.collect() }
+        let tables = (0..count).map(|number| Table::random(rng, number, count, &types, portable));
+        let mut tables: Vec<Table> = tables.collect();
+        if let Some(table) = tables.iter_mut().find(|table| !portable && !table.logged && table.key.0 != "uuid")
+            && rng.chance(3)
+        {
+            table.bulk = true;
+        }
+        Self { portable, one_way: rng.chance(8), fenced: rng.chance(2), tables }
     }
 
     /// Every schema that lacks one thing of this one.
@@ -181,6 +156,14 @@ impl Schema {
                     table.columns.remove(column);
                     true
                 });
+                change(&mut |table| !std::mem::take(&mut table.columns[column].checks).is_empty());
+                change(&mut |table| table.columns[column].not_null.take().is_some());
+            }
+            for unique in 0..self.tables[at].uniques.len() {
+                change(&mut |table| {
+                    table.uniques.remove(unique);
+                    true
+                });
             }
             for reference in 0..self.tables[at].references.len() {
                 change(&mut |table| {
@@ -189,6 +172,8 @@ impl Schema {
                 });
             }
             change(&mut |table| std::mem::take(&mut table.computed));
+            change(&mut |table| std::mem::take(&mut table.logged));
+            change(&mut |table| std::mem::take(&mut table.bulk));
             change(&mut |table| table.identity.take().is_some());
             change(&mut |table| {
                 let rows = table.rows;
@@ -200,185 +185,243 @@ impl Schema {
     }
 
     pub(super) fn describe(&self) -> String {
-        self.create(false)
+        format!("{}\nand turned:\n{}", self.create(Form::Plain), self.create(Form::Turned))
     }
 
-    /// Its tables on PostgreSQL; turned about, in another order and with a column more, which is no reason not to move.
-    pub(super) fn create(&self, turned: bool) -> String {
-        let mut sql = if self.portable { String::new() } else { TYPES.to_owned() };
-        for table in &self.tables {
-            let mut columns = table.declared(self, false);
-            if turned {
-                columns.reverse();
-                columns.push("\"Only here\" text DEFAULT 'default'".to_owned());
-            }
-            if table.computed {
-                columns.push("\"Sum\" int GENERATED ALWAYS AS (length(\"Base\") * 2) STORED, \"Base\" text".to_owned());
-            }
-            if let Some(identity) = table.identity {
-                columns.push(format!("\"No\" bigint GENERATED {identity} AS IDENTITY"));
-            }
-            let partition = match table.layout {
-                Layout::Plain => "",
-                Layout::ByHash => " PARTITION BY HASH (tenant_id)",
-                Layout::ByList => " PARTITION BY LIST (\"Second\")",
-                Layout::ByRange => " PARTITION BY RANGE (\"Second\")",
-            };
-            let (name, columns, key) = (table.quoted(), columns.join(", "), table.key_columns());
-            let _ = writeln!(sql, "CREATE TABLE {name} ({columns}, PRIMARY KEY ({key})){partition};");
-            let number = table.number;
-            let partitions: &[&str] = match table.layout {
-                Layout::Plain => &[],
-                Layout::ByHash => {
-                    &["FOR VALUES WITH (MODULUS 2, REMAINDER 0)", "FOR VALUES WITH (MODULUS 2, REMAINDER 1)"]
-                }
-                Layout::ByList => &["FOR VALUES IN (0, 1)", "DEFAULT"],
-                Layout::ByRange => &["FOR VALUES FROM (MINVALUE) TO (2)", "FOR VALUES FROM (2) TO (MAXVALUE)"],
-            };
-            for (index, bounds) in partitions.iter().enumerate() {
-                let _ = writeln!(sql, "CREATE TABLE part_{number}_{index} PARTITION OF {name} {bounds};");
-            }
-        }
-        for table in &self.tables {
-            for (index, reference) in table.references.iter().enumerate() {
-                let constraint = table.constraint(self, index);
-                let deferrable = if reference.deferrable { " DEFERRABLE INITIALLY DEFERRED" } else { "" };
-                let _ = writeln!(sql, "ALTER TABLE {} ADD {constraint}{deferrable};", table.quoted());
-            }
-        }
-        sql
+    /// The tables' names, and how many rows a tenant begins with.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.tables.iter().map(|table| table.name.as_str())
     }
 
-    /// Its tables on SQLite.
-    pub(super) fn create_in_file(&self) -> String {
+    /// Whether what is written to a table is in the write log, in a database of this form.
+    pub(super) fn is_logged(&self, table: &str, form: Form) -> bool {
+        form != Form::File && self.tables.iter().any(|found| found.name == table && found.logged)
+    }
+
+    /// Its tables.
+    pub(super) fn create(&self, form: Form) -> String {
         let mut sql = String::new();
-        for table in &self.tables {
-            let mut parts = table.declared(self, true);
-            parts.push(format!("PRIMARY KEY ({})", table.key_columns()));
-            parts.extend((0..table.references.len()).map(|index| table.constraint(self, index)));
-            let _ = writeln!(sql, "CREATE TABLE {} ({});", table.quoted(), parts.join(", "));
+        if !self.portable {
+            sql.push_str(TYPES);
         }
-        sql
-    }
-
-    /// Rows of a tenant, on PostgreSQL.
-    pub(super) fn fill(&self, tenant: Uuid, rng: &mut Rng) -> String {
-        let mut sql = String::new();
         for table in &self.tables {
-            let mut names = vec!["tenant_id".to_owned(), "\"Key\"".to_owned()];
-            names.extend(table.two.then(|| "\"Second\"".to_owned()));
-            names.extend(table.columns.iter().map(|(name, _)| quoted(name)));
-            names.extend(table.computed.then(|| "\"Base\"".to_owned()));
-            for row in 0..table.rows {
-                let mut values = vec![format!("'{tenant}'"), table.key_value(row, tenant)];
-                values.extend(table.two.then(|| (row % 4).to_string()));
-                for (_, of) in &table.columns {
-                    let literal = rng.one_of(of.2);
-                    values.push(if rng.chance(4) { "NULL".to_owned() } else { format!("({literal})::{}", of.0) });
-                }
-                values.extend(table.computed.then(|| (*rng.one_of(TEXTS)).to_owned()));
-                let _ = writeln!(
-                    sql,
-                    "INSERT INTO {} ({}) VALUES ({});",
-                    table.quoted(),
-                    names.join(", "),
-                    values.join(", ")
-                );
+            table.create(self, form, &mut sql);
+        }
+        for table in &self.tables {
+            // SQLite takes them with the table only.
+            for index in (0..table.references.len()).filter(|_| form != Form::File) {
+                let _ = writeln!(sql, "ALTER TABLE {} ADD {};", table.quoted(), table.foreign_key(self, index));
             }
-        }
-        // References last: whatever they refer to is there by then.
-        for table in &self.tables {
-            for (index, reference) in table.references.iter().enumerate() {
-                let parent = &self.tables[reference.parent];
-                for row in 0..table.rows {
-                    if parent.rows == 0 || rng.chance(4) {
-                        continue;
-                    }
-                    let to = rng.below(parent.rows);
-                    let mut set = format!("\"Ref {index}\" = {}", parent.key_value(to, tenant));
-                    if parent.two {
-                        let _ = write!(set, ", \"Ref {index} b\" = {}", to % 4);
-                    }
-                    let key = table.key_value(row, tenant);
-                    let _ = writeln!(
-                        sql,
-                        "UPDATE {} SET {set} WHERE tenant_id = '{tenant}' AND \"Key\" = {key};",
-                        table.quoted()
-                    );
-                }
+            table.more(form, &mut sql);
+            if self.fenced {
+                let backend = match form {
+                    Form::File => sea_orm::DbBackend::Sqlite,
+                    Form::Plain | Form::Turned => sea_orm::DbBackend::Postgres,
+                };
+                let name = if form == Form::File { table.name.clone() } else { format!("public.{}", table.name) };
+                let attach = tenantry_migrations::fence::attach_sql(backend, &name, "tenant_id").unwrap();
+                let _ = writeln!(sql, "{attach};");
             }
         }
         sql
     }
+}
 
-    /// Every row of a tenant but its id, as the server spells it; the same columns in the same order, wherever they are.
-    pub(super) async fn rows(&self, db: &Db, tenant: Uuid) -> Vec<String> {
-        let mut rows = Vec::new();
-        for table in &self.tables {
-            let names = table.compared().join(", ");
-            let name = format!("{}: ", table.name.replace('\'', "''"));
-            let (from, filter) = (table.quoted(), format!("tenant_id = '{tenant}'"));
-            let sql = format!("SELECT '{name}' || ROW({names}, 0)::text AS t FROM {from} WHERE {filter}");
-            let mut found = db.texts(&sql).await;
-            found.sort();
-            rows.extend(found);
-        }
-        rows
+impl Where {
+    fn random(rng: &mut Rng) -> Self {
+        *rng.one_of(&[Self::Everywhere, Self::Everywhere, Self::Plain, Self::Turned])
     }
 
-    /// Rows that are added later get numbers of their own.
-    pub(super) async fn can_go_on(&self, db: &Db, tenant: Uuid, rng: &mut Rng) {
-        for table in self.tables.iter().filter(|table| table.identity.is_some()) {
-            let key = match table.key.0 {
-                "integer" | "bigint" => "123456".to_owned(),
-                "uuid" => format!("'{}'", rng.uuid()),
-                _ => "'new'".to_owned(),
-            };
-            let second = if table.two { (", \"Second\"", ", 0") } else { ("", "") };
-            let insert = format!(
-                "INSERT INTO {} (tenant_id, \"Key\"{}) VALUES ('{tenant}', {key}{})",
-                table.quoted(),
-                second.0,
-                second.1
-            );
-            db.execute(&insert).await;
-            let twice = format!(
-                "SELECT \"No\"::text AS t FROM {} WHERE tenant_id = '{tenant}' GROUP BY \"No\" HAVING count(*) > 1",
-                table.quoted()
-            );
-            assert_eq!(db.texts(&twice).await, [] as [String; 0], "{}: a number was given twice", table.name);
-            db.execute(&format!("DELETE FROM {} WHERE tenant_id = '{tenant}' AND \"Key\" = {key}", table.quoted()))
-                .await;
+    fn is(self, form: Form) -> bool {
+        match self {
+            Self::Everywhere => true,
+            Self::Plain => form == Form::Plain,
+            Self::Turned => form == Form::Turned,
         }
     }
+}
 
-    /// Takes one row away that nothing refers to, and says from where. `once` is whose keys the tenant's rows were given.
-    pub(super) async fn lose_one(&self, db: &Db, tenant: Uuid, once: Uuid) -> Option<String> {
-        let is_parent =
-            |at: usize| self.tables.iter().any(|table| table.references.iter().any(|reference| reference.parent == at));
-        let (_, table) = self.tables.iter().enumerate().find(|(at, table)| table.rows > 0 && !is_parent(*at))?;
-        let key = table.key_value(0, once);
-        db.execute(&format!("DELETE FROM {} WHERE tenant_id = '{tenant}' AND \"Key\" = {key}", table.quoted())).await;
-        Some(table.name.clone())
+impl Column {
+    fn random(rng: &mut Rng, number: usize, types: &[Type], portable: bool) -> Self {
+        let (name, of) = (format!("{} {number}", rng.one_of(NAMES)), *rng.one_of(types));
+        let fitting: Vec<_> = CHECKS.iter().filter(|check| check.0 == of.0).collect();
+        let mut checks = Vec::new();
+        if !fitting.is_empty() && rng.chance(2) {
+            let check = rng.one_of(&fitting);
+            checks.push((check.1, check.2, Where::random(rng)));
+        }
+        // A value that only some of the columns of this type on SQLite can hold is not looked for there.
+        let not_null = (!portable && rng.chance(4)).then(|| Where::random(rng));
+        Self { name, of, not_null, checks }
     }
 }
 
 impl Table {
+    fn random(rng: &mut Rng, number: usize, tables: usize, types: &[Type], portable: bool) -> Self {
+        let keys: [Type; 4] = [ALL[0], ALL[1], ALL[4], ALL[11]];
+        let layout = match portable || rng.chance(2) {
+            true => Layout::Plain,
+            false => *rng.one_of(&[Layout::ByHash, Layout::ByList, Layout::ByRange]),
+        };
+        let two = matches!(layout, Layout::ByList | Layout::ByRange) || rng.chance(3);
+        let layouts = [Layout::Plain, Layout::ByHash, Layout::ByList, Layout::ByRange];
+        let turned_layout = match portable || rng.chance(2) {
+            true => layout,
+            false => layouts[rng.below(if two { 4 } else { 2 })],
+        };
+        let plain = layout == Layout::Plain && turned_layout == Layout::Plain;
+        let columns = (0..rng.below(6)).map(|column| Column::random(rng, column, types, portable)).collect();
+        let kinds: &[UniqueKind] = &[
+            UniqueKind::One,
+            UniqueKind::Deferred,
+            UniqueKind::Two,
+            UniqueKind::Partial,
+            UniqueKind::Expression,
+            UniqueKind::Including,
+            UniqueKind::Nulls,
+            UniqueKind::Global,
+        ];
+        let kinds = if plain { kinds } else { &kinds[..kinds.len() - 1] };
+        let uniques = (0..rng.below(3)).map(|_| Unique { kind: *rng.one_of(kinds), place: Where::random(rng) });
+        let uniques = uniques.collect();
+        let references = (0..rng.below(3)).map(|_| Reference { parent: rng.below(tables), deferrable: rng.chance(3) });
+        let references = references.collect();
+        Self {
+            number,
+            name: format!("{} {number}", rng.one_of(NAMES)),
+            key: *rng.one_of(&keys),
+            two,
+            // A partition's entries would name the partition.
+            logged: plain && !two && rng.chance(2),
+            layout,
+            turned_layout,
+            columns,
+            uniques,
+            references,
+            // A partitioned table has none before PostgreSQL 17.
+            identity: (!portable && plain && rng.chance(3)).then(|| *rng.one_of(&["ALWAYS", "BY DEFAULT"])),
+            computed: !portable && rng.chance(4),
+            rows: *rng.one_of(&[0, 1, 3, 20]),
+            bulk: false,
+        }
+    }
+
     fn quoted(&self) -> String {
         quoted(&self.name)
     }
 
-    fn key_columns(&self) -> &'static str {
-        if self.two { "tenant_id, \"Key\", \"Second\"" } else { "tenant_id, \"Key\"" }
+    fn layout(&self, form: Form) -> Layout {
+        if form == Form::Turned { self.turned_layout } else { self.layout }
+    }
+
+    fn key_name(&self) -> &'static str {
+        if self.logged { "id" } else { "\"Key\"" }
+    }
+
+    fn key_columns(&self) -> String {
+        format!("tenant_id, {}{}", self.key_name(), if self.two { ", \"Second\"" } else { "" })
+    }
+
+    fn create(&self, schema: &Schema, form: Form, sql: &mut String) {
+        let mut parts = self.declared(schema, form);
+        match form {
+            Form::Plain => {}
+            Form::Turned => {
+                parts.reverse();
+                let value =
+                    if schema.one_way { "DEFAULT 'written'" } else { "GENERATED ALWAYS AS ('computed') STORED" };
+                parts.push(format!("\"Only here\" text {value}"));
+            }
+            Form::File => {}
+        }
+        if self.computed {
+            parts.push("\"Sum\" int GENERATED ALWAYS AS (length(\"Base\") * 2) STORED, \"Base\" text".to_owned());
+        }
+        if let Some(identity) = self.identity {
+            parts.push(format!("\"No\" bigint GENERATED {identity} AS IDENTITY"));
+        }
+        parts.push(format!("PRIMARY KEY ({})", self.key_columns()));
+        for column in &self.columns {
+            let checks =
+                column.checks.iter().filter(|(_, portable, at)| at.is(form) && (*portable || form != Form::File));
+            parts.extend(checks.map(|(check, ..)| format!("CHECK ({})", check.replace("{}", &quoted(&column.name)))));
+        }
+        if form == Form::File {
+            parts.extend((0..self.references.len()).map(|index| self.foreign_key(schema, index)));
+        }
+        let (name, layout) = (self.quoted(), self.layout(form));
+        let (partition, partitions): (&str, &[&str]) = match layout {
+            Layout::Plain => ("", &[]),
+            Layout::ByHash => (
+                " PARTITION BY HASH (tenant_id)",
+                &["FOR VALUES WITH (MODULUS 2, REMAINDER 0)", "FOR VALUES WITH (MODULUS 2, REMAINDER 1)"],
+            ),
+            Layout::ByList => (" PARTITION BY LIST (\"Second\")", &["FOR VALUES IN (0, 1)", "DEFAULT"]),
+            Layout::ByRange => (
+                " PARTITION BY RANGE (\"Second\")",
+                &["FOR VALUES FROM (MINVALUE) TO (2)", "FOR VALUES FROM (2) TO (MAXVALUE)"],
+            ),
+        };
+        let _ = writeln!(sql, "CREATE TABLE {name} ({}){partition};", parts.join(", "));
+        for (index, bounds) in partitions.iter().enumerate() {
+            let _ = writeln!(sql, "CREATE TABLE part_{}_{index} PARTITION OF {name} {bounds};", self.number);
+        }
+    }
+
+    /// What is unique, and the log.
+    fn more(&self, form: Form, sql: &mut String) {
+        let (name, file) = (self.quoted(), form == Form::File);
+        let second = matches!(self.layout(form), Layout::ByList | Layout::ByRange);
+        let mine = if second { "tenant_id, \"Second\"" } else { "tenant_id" };
+        for (number, unique) in self.uniques.iter().enumerate().filter(|(_, unique)| unique.place.is(form)) {
+            let (value, other) = (format!("\"U{number}\""), format!("\"U{number} b\""));
+            let nulls = if file { "" } else { " NULLS NOT DISTINCT" };
+            let (columns, rest) = match unique.kind {
+                UniqueKind::One | UniqueKind::Deferred => (format!("{mine}, {value}"), String::new()),
+                UniqueKind::Two => (format!("{value}, {mine}, {other}"), String::new()),
+                UniqueKind::Partial => (format!("{mine}, {value}"), format!(" WHERE {other} > 0")),
+                UniqueKind::Expression => (format!("{mine}, abs({value})"), String::new()),
+                UniqueKind::Global => (value, String::new()),
+                UniqueKind::Nulls => (format!("{mine}, {value}"), nulls.to_owned()),
+                UniqueKind::Including if file => (format!("{mine}, {value}"), String::new()),
+                UniqueKind::Including => (format!("{mine}, {value}"), format!(" INCLUDE ({})", self.key_name())),
+            };
+            let _ = match unique.kind {
+                UniqueKind::Deferred if !file => {
+                    writeln!(sql, "ALTER TABLE {name} ADD UNIQUE ({columns}) DEFERRABLE INITIALLY DEFERRED;")
+                }
+                UniqueKind::Two if !file => writeln!(sql, "ALTER TABLE {name} ADD UNIQUE ({columns});"),
+                _ => {
+                    let table = self.number;
+                    writeln!(sql, "CREATE UNIQUE INDEX unique_{table}_{number} ON {name} ({columns}){rest};")
+                }
+            };
+        }
+        if self.logged && !file {
+            let _ = writeln!(
+                sql,
+                "CREATE TRIGGER tenantry_write_log AFTER INSERT OR UPDATE OR DELETE ON {name} FOR EACH ROW WHEN \
+                 (pg_catalog.current_setting('tenantry.transfer', true) IS DISTINCT FROM 'on' OR NOT tenantry.is_service()) \
+                 EXECUTE FUNCTION tenantry.write_log();"
+            );
+        }
     }
 
     /// The tenant column, the key, the columns and the references.
-    fn declared(&self, schema: &Schema, in_file: bool) -> Vec<String> {
-        let of = |of: Type| if in_file { of.1.unwrap() } else { of.0 };
-        let mut declared =
-            vec![format!("tenant_id {} NOT NULL", of(ALL[11])), format!("\"Key\" {} NOT NULL", of(self.key))];
+    fn declared(&self, schema: &Schema, form: Form) -> Vec<String> {
+        let of = |of: Type| if form == Form::File { of.1.unwrap() } else { of.0 };
+        let mut declared = vec![
+            format!("tenant_id {} NOT NULL", of(ALL[11])),
+            format!("{} {} NOT NULL", self.key_name(), of(self.key)),
+        ];
         declared.extend(self.two.then(|| "\"Second\" integer NOT NULL".to_owned()));
-        declared.extend(self.columns.iter().map(|(name, kind)| format!("{} {}", quoted(name), of(*kind))));
+        for column in &self.columns {
+            let not_null = if column.not_null.is_some_and(|at| at.is(form)) { " NOT NULL" } else { "" };
+            declared.push(format!("{} {}{not_null}", quoted(&column.name), of(column.of)));
+        }
+        for number in 0..self.uniques.len() {
+            declared.extend([format!("\"U{number}\" integer"), format!("\"U{number} b\" integer")]);
+        }
         for (index, reference) in self.references.iter().enumerate() {
             let parent = &schema.tables[reference.parent];
             declared.push(format!("\"Ref {index}\" {}", of(parent.key)));
@@ -387,34 +430,40 @@ impl Table {
         declared
     }
 
-    fn constraint(&self, schema: &Schema, index: usize) -> String {
-        let parent = &schema.tables[self.references[index].parent];
+    fn foreign_key(&self, schema: &Schema, index: usize) -> String {
+        let reference = &self.references[index];
+        let parent = &schema.tables[reference.parent];
         let second = if parent.two { format!(", \"Ref {index} b\"") } else { String::new() };
+        let deferrable = if reference.deferrable { " DEFERRABLE INITIALLY DEFERRED" } else { "" };
         format!(
-            "FOREIGN KEY (tenant_id, \"Ref {index}\"{second}) REFERENCES {} ({})",
+            "FOREIGN KEY (tenant_id, \"Ref {index}\"{second}) REFERENCES {} ({}){deferrable}",
             parent.quoted(),
             parent.key_columns()
         )
     }
 
-    fn compared(&self) -> Vec<String> {
-        let mut names = vec!["\"Key\"".to_owned()];
+    fn compared(&self, schema: &Schema) -> Vec<String> {
+        let mut names = vec![self.key_name().to_owned()];
         names.extend(self.two.then(|| "\"Second\"".to_owned()));
-        names.extend(self.columns.iter().map(|(name, _)| quoted(name)));
-        names.extend((0..self.references.len()).map(|index| format!("\"Ref {index}\"")));
-        names.extend(self.computed.then(|| "\"Sum\", \"Base\"".to_owned()));
+        names.extend(self.columns.iter().map(|column| quoted(&column.name)));
+        names.extend((0..self.uniques.len()).flat_map(|number| [format!("\"U{number}\""), format!("\"U{number} b\"")]));
+        for (index, reference) in self.references.iter().enumerate() {
+            names.push(format!("\"Ref {index}\""));
+            names.extend(schema.tables[reference.parent].two.then(|| format!("\"Ref {index} b\"")));
+        }
+        names.extend(self.computed.then_some(["\"Sum\"", "\"Base\""]).into_iter().flatten().map(str::to_owned));
         names.extend(self.identity.map(|_| "\"No\"".to_owned()));
         names
     }
+}
 
-    /// The key of a tenant's row of this number: of every tenant the same, but for uuids.
-    fn key_value(&self, row: usize, tenant: Uuid) -> String {
-        match self.key.0 {
-            "integer" | "bigint" => (row as i64 * 7 - 3).to_string(),
-            "uuid" => format!("'{}'", Uuid::from_u128(tenant.as_u128().wrapping_add(row as u128 * 0x0101_0000_0001))),
-            _ => format!("'{}{row}'", ["ä", "B", "_", "z", ""][row % 5]),
-        }
-    }
+/// Which of these lines begin with each table's name.
+pub(super) fn by_table<'r>(schema: &'r Schema, rows: &'r [String]) -> BTreeMap<&'r str, Vec<&'r str>> {
+    let of = |name: &str| -> Vec<&'r str> {
+        let head = format!("{name}: ");
+        rows.iter().filter_map(|row| row.strip_prefix(head.as_str())).collect()
+    };
+    schema.names().map(|name| (name, of(name))).collect()
 }
 
 fn quoted(name: &str) -> String {
