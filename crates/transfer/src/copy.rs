@@ -136,9 +136,13 @@ impl<'a> Work<'a> {
             clear(structure, &mut to).await?;
             to.commit().await.map_err(Error::database("deleting what an earlier copy left"))?;
         }
+        let rows = |group: &Group| -> u64 {
+            let pairs = structure.pairs.get(group.tables.clone()).unwrap_or_default();
+            pairs.iter().map(|pair| self.planned(pair)).sum()
+        };
         let workers = match first.engine() {
             Engine::Postgres => {
-                schedule::workers((self.source, 0), (self.target, 1), parallel).min(structure.groups.len())
+                schedule::workers((self.source, 0), (self.target, 1), parallel, structure.groups.iter().map(rows))
             }
             // One reader has one snapshot.
             Engine::Sqlite => 1,
@@ -146,10 +150,6 @@ impl<'a> Work<'a> {
         if workers > 1 {
             others = Some(schedule::export(&mut first).await?);
         }
-        let rows = |group: &Group| -> u64 {
-            let pairs = structure.pairs.get(group.tables.clone()).unwrap_or_default();
-            pairs.iter().map(|pair| self.planned(pair)).sum()
-        };
         let schedule = Schedule::new(&structure.groups, rows);
         let mut first_first = Some(first);
         let workers = (0..workers).map(|_| self.worker(first_first.take(), others.as_deref(), &schedule));

@@ -13,6 +13,9 @@ use crate::{Endpoint, Error, plan::Group, rows::ask};
 /// Fewer rows than these take longer to open connections for than to read over one.
 pub(crate) const FEW: u64 = 20_000;
 
+/// A table with fewer rows is read in the time in which a connection for it would be opened.
+const LARGE: u64 = 2_000;
+
 /// What is to be done: each group when those it refers to are done, of several the one with the most rows.
 pub(crate) struct Schedule<'a> {
     groups: &'a [Group],
@@ -107,14 +110,20 @@ pub(crate) async fn export(from: &mut Transaction) -> Result<String, Error> {
     Ok(name.unwrap_or_default())
 }
 
-/// How many tables at a time: as many as asked for, but at either end no more than leave half of the connections that are free
-/// now to others. With each end stands how many connections the first table still needs of it.
-pub(crate) fn workers(source: (&Endpoint, u32), target: (&Endpoint, u32), parallel: usize) -> usize {
+/// How many tables at a time: as many as asked for, but no more than have many rows, and at either end no more than leave half of
+/// the connections that are free now to others. With each end stands how many connections the first table still needs of it.
+pub(crate) fn workers(
+    source: (&Endpoint, u32),
+    target: (&Endpoint, u32),
+    parallel: usize,
+    rows: impl Iterator<Item = u64>,
+) -> usize {
     let spare = |(endpoint, needed): (&Endpoint, u32)| {
         let status = endpoint.pool.status();
         status.max.saturating_sub(status.in_use + needed) as usize / 2
     };
-    parallel.clamp(1, 1 + spare(source).min(spare(target)))
+    let large = rows.filter(|rows| *rows >= LARGE).count().max(1);
+    parallel.min(large).clamp(1, 1 + spare(source).min(spare(target)))
 }
 
 #[cfg(test)]

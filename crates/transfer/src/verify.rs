@@ -114,7 +114,10 @@ impl Comparison<'_> {
         // One reader of SQLite has one snapshot.
         let workers = match self.structure.is_across_engines() {
             true => 1,
-            false => schedule::workers((self.source, 0), (self.target, 0), self.options.parallel).min(pairs.len()),
+            false => {
+                let rows = self.rows.iter().copied();
+                schedule::workers((self.source, 0), (self.target, 0), self.options.parallel, rows)
+            }
         };
         let mut exported = None;
         if workers > 1 {

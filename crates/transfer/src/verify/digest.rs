@@ -1,9 +1,9 @@
 //! The digest of a table: how many rows, and two sums over two 64-bit hashes of each row.
 //!
-//! A sum depends on no order, and two equal rows do not cancel each other as they would in an exclusive or. The hash is the
-//! one that PostgreSQL's `hashtextextended` computes, over the text that it writes for a row, so that a server digests a table
-//! without sending it anywhere; here the same is computed from canonical texts. It finds what a copy may lose or change, and
-//! is no signature: whoever can choose rows could find two with the same hash.
+//! A sum depends on no order, and two equal rows do not cancel each other as they would in an exclusive or. The hash is the one that
+//! PostgreSQL's `hashtextextended` computes over the text that it writes for a row, so that a server digests a table without sending
+//! it anywhere; here the same is computed from canonical texts. (Two servers that are compared with each other hash their rows as they
+//! are.) It finds what a copy may lose or change, and is no signature: whoever can choose rows could find two with the same hash.
 
 use sha2::{Digest as _, Sha256};
 

@@ -38,7 +38,7 @@ pub(super) async fn digests(
     for places in asked.chunks(AT_ONCE) {
         let queries = places.iter().filter_map(|place| {
             let reading = structure.reading(side, pairs.get(*place)?, false);
-            Some(query(*place, &reading))
+            Some(query(*place, &reading, !structure.is_across_engines()))
         });
         let sql = queries.collect::<Vec<_>>().join(" UNION ALL ");
         let doing = || match places {
@@ -78,28 +78,51 @@ fn is_written_alike(structure: &Structure, pair: &Pair) -> bool {
         || !pair.columns.iter().any(|column| column.source == Kind::Json || column.target == Kind::Json)
 }
 
-/// The server's own digest, which [`Digest`] computes here. The text of a row is made once for both hashes.
-fn query(place: usize, reading: &Reading) -> String {
-    let columns = reading.columns.iter().map(|(name, kind)| match kind {
-        Kind::Bytes => format!("pg_catalog.sha256({})", quote::identifier(name)),
-        _ => quote::identifier(name),
+/// The server's own digest. Of two servers each hashes a row as it is; where the other side is hashed here, it is the row's text, of
+/// which [`Digest`] computes the same.
+fn query(place: usize, reading: &Reading, alone: bool) -> String {
+    let columns = reading.columns.iter().map(|(name, kind)| {
+        let column = quote::identifier(name);
+        if alone { whole(&column, *kind) } else { text(column, *kind) }
     });
-    let sums: String = SEEDS
-        .iter()
-        .enumerate()
-        .map(|(number, seed)| {
-            format!(
-                ", coalesce(pg_catalog.sum(pg_catalog.hashtextextended(t COLLATE pg_catalog.\"C\", {seed})), 0)::text AS sum{number}"
-            )
-        })
-        .collect();
+    let columns = columns.collect::<Vec<_>>().join(", ");
+    let (row, hash) = match alone {
+        true => (format!("ROW({columns})"), "hash_record_extended(t"),
+        // The text of a row is made once for both hashes.
+        false => (format!("ROW({columns})::text"), "hashtextextended(t COLLATE pg_catalog.\"C\""),
+    };
+    let sums = SEEDS.iter().enumerate().map(|(number, seed)| {
+        format!(", coalesce(pg_catalog.sum(pg_catalog.{hash}, {seed})), 0)::text AS sum{number}")
+    });
     format!(
-        "SELECT {place} AS place, pg_catalog.count(*) AS rows{sums} \
-         FROM (SELECT ROW({})::text AS t FROM {} WHERE {} OFFSET 0) AS r",
-        columns.collect::<Vec<_>>().join(", "),
+        "SELECT {place} AS place, pg_catalog.count(*) AS rows{} FROM (SELECT {row} AS t FROM {} WHERE {} OFFSET 0) AS r",
+        sums.collect::<String>(),
         reading.from,
         reading.filter
     )
+}
+
+/// A column of which the hash has every bit. The hash of a type is made for its equality: numbers and times of 64 bits are folded into
+/// 32 first, and 1.0 is 1.00; so their binary forms are hashed. What is not known to be told apart goes as its text.
+fn whole(column: &str, kind: Kind) -> String {
+    let binary = match kind {
+        Kind::Uuid | Kind::SmallInt | Kind::Integer | Kind::Boolean | Kind::Date => {
+            return column.to_owned();
+        }
+        Kind::Text | Kind::Varchar { .. } => return format!("{column} COLLATE pg_catalog.\"C\""),
+        Kind::Json | Kind::Other => return format!("{column}::text COLLATE pg_catalog.\"C\""),
+        // However long it is, it must fit into a row with all the others.
+        Kind::Bytes => "sha256",
+        Kind::BigInt => "int8send",
+        Kind::Decimal { .. } => "numeric_send",
+        Kind::Time => "time_send",
+        Kind::Timestamp => "timestamptz_send",
+    };
+    format!("pg_catalog.{binary}({column})")
+}
+
+fn text(column: String, kind: Kind) -> String {
+    if kind == Kind::Bytes { format!("pg_catalog.sha256({column})") } else { column }
 }
 
 fn digest(row: &QueryResult) -> Result<Digest, sea_orm::DbErr> {
