@@ -350,7 +350,7 @@ async fn check(ends: &Ends, twin: &Ends, back: &Ends, rows: &[Values], at: usize
     assert_eq!(servers.tables[0].source_digest, servers.tables[0].target_digest);
 
     // The same tables in the target with one thing changed.
-    let (name, _, sqlite, value) = PORTABLE[column];
+    let (name, postgres, sqlite, value) = PORTABLE[column];
     let value = if sqlite == "blob" { "x'07'" } else { value };
     let table = if name == "spelled" { "spelled" } else { "plain" };
     let (expected, sql) = match change {
@@ -376,7 +376,8 @@ async fn check(ends: &Ends, twin: &Ends, back: &Ends, rows: &[Values], at: usize
     };
     if name != "spelled" && change == 2 {
         let value = if name == "file" { "E'\\\\x07'" } else { value };
-        let sql = format!("UPDATE plain SET {name} = CASE WHEN {name} IS NULL THEN {value} END WHERE id = {at}");
+        let value = format!("CASE WHEN {name} IS NULL THEN {value}::{postgres} END");
+        let sql = format!("UPDATE plain SET {name} = {value} WHERE id = {at}");
         execute(&twin.target, &sql).await;
         let servers = twin.verify().await;
         assert_eq!(servers.tables[0].different, 1, "{sql}");

@@ -80,3 +80,26 @@ async fn what_was_written_since_is_explained_and_what_was_lost_is_not() {
         assert_eq!(keys, [7_u128, 8, 9].map(|n| (Uuid::from_u128(n).to_string(), n == 9)));
     }
 }
+
+/// The log names the partition that a row was in, which is no table of the plan.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_written_to_a_partition_is_explained() {
+    let ends = Ends::migrated((Engine::Postgres, Engine::Postgres)).await;
+    let tables = "CREATE TABLE parts (tenant_id uuid NOT NULL, id uuid NOT NULL, note text, PRIMARY KEY (tenant_id, id)) \
+                  PARTITION BY HASH (tenant_id); \
+                  CREATE TABLE parts_0 PARTITION OF parts FOR VALUES WITH (MODULUS 1, REMAINDER 0); \
+                  CREATE TRIGGER tenantry_write_log AFTER INSERT OR UPDATE OR DELETE ON parts FOR EACH ROW \
+                  WHEN (coalesce(current_setting('tenantry.transfer', true), '') <> 'on') \
+                  EXECUTE FUNCTION tenantry.write_log()";
+    for end in [&ends.source, &ends.target] {
+        execute(end, tables).await;
+    }
+    let rows: Vec<String> = (1..=3).map(|n| format!("('{TENANT}', '{}', 'row {n}')", Uuid::from_u128(n))).collect();
+    execute(&ends.source, &format!("INSERT INTO parts VALUES {}", rows.join(", "))).await;
+    ends.copy().await;
+    execute(&ends.target, &format!("DELETE FROM parts WHERE id = '{}'", Uuid::from_u128(1))).await;
+    execute(&ends.target, &format!("UPDATE parts SET note = 'changed' WHERE id = '{}'", Uuid::from_u128(2))).await;
+    assert_eq!(found(&ends).await, []);
+    execute_unlogged(&ends.target, &format!("DELETE FROM parts WHERE id = '{}'", Uuid::from_u128(3))).await;
+    assert_eq!(found(&ends).await, [("parts".to_owned(), 1, 0)]);
+}

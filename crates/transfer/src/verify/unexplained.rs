@@ -203,6 +203,20 @@ fn since(engine: Engine, tenant: &str) -> String {
     }
 }
 
+/// The condition that an entry is of this table. A trigger of a partitioned table knows the partition that a row is in.
+fn named(engine: Engine, structure: &Structure, table: &str) -> String {
+    let name = text(engine, table);
+    let into = structure.pairs.iter().find(|pair| pair.name == table).map(|pair| pair.target.into.as_str());
+    match (engine, into) {
+        (Engine::Postgres, Some(into)) => format!(
+            "(table_name = {name} OR table_name IN (SELECT c.relname::text FROM pg_catalog.pg_partition_tree({}) AS t \
+             JOIN pg_catalog.pg_class AS c ON c.oid = t.relid))",
+            text(engine, into)
+        ),
+        _ => format!("table_name = {name}"),
+    }
+}
+
 /// The write logs of both ends.
 struct Log<'a> {
     structure: &'a Structure,
@@ -231,9 +245,9 @@ impl Log<'_> {
             table: WRITE_LOG.to_owned(),
             from: target.from.clone(),
             filter: format!(
-                "{} AND table_name = {} AND row_id IN ({}){}{}",
+                "{} AND {} AND row_id IN ({}){}{}",
                 structure.target.filter(),
-                text(engine, table),
+                named(engine, structure, table),
                 literals.join(", "),
                 if deleted { " AND operation = 'delete'" } else { "" },
                 if pair.is_none() { since(engine, &structure.target.tenant.to_string()) } else { String::new() }
