@@ -11,7 +11,7 @@ use tenantry_app_db::entities::TransferStep;
 use tenantry_connection::Engine;
 use tenantry_transfer::{Outcome, Progress, Unwatched};
 
-use super::world::{World, chain, tenant};
+use super::world::{PAIRS, World, chain, tenant};
 
 /// Stands still at one point, the first or a later time that it comes there, until it is told to go on.
 struct Standing {
@@ -140,5 +140,47 @@ async fn a_rollback_that_was_taken_over_does_no_harm() {
             assert_eq!(world.source.number(written).await, 2, "{told}");
             assert!(world.target.execute(&insert(&world.target)).await.is_err(), "{told}: what was left stays fenced");
         }
+    }
+}
+
+/// Stands still at the first table of its plan, when both databases have been read.
+struct Planning {
+    reached: Mutex<Option<Sender<()>>>,
+    go_on: Mutex<Receiver<()>>,
+}
+
+impl Progress for Planning {
+    fn table(&self, _: &str, _: u64) {
+        if let Some(reached) = self.reached.lock().unwrap().take() {
+            reached.send(()).unwrap();
+            tokio::task::block_in_place(|| self.go_on.lock().unwrap().recv().unwrap());
+        }
+    }
+}
+
+/// Regression: a run that had planned while another one moved the tenant fenced it where it lived by then, took the rows there for
+/// somebody's, and left the fence up.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_run_that_was_overtaken_before_it_began_does_no_harm() {
+    for (from, to) in PAIRS {
+        let told = format!("{from} to {to}");
+        let world = Arc::new(World::new(from, to).await);
+        let globex = tenant("globex");
+        let (reached, arrives) = channel();
+        let (free, go_on) = channel();
+        let planning = Planning { reached: Mutex::new(Some(reached)), go_on: Mutex::new(go_on) };
+        let first = {
+            let world = world.clone();
+            tokio::spawn(async move { world.request(globex).await.run(&planning).await })
+        };
+        tokio::task::block_in_place(|| arrives.recv().unwrap());
+        let second = world.request(globex).await.run(&Unwatched).await.unwrap();
+        assert!(matches!(&second, Outcome::Placed(done) if done.step == TransferStep::Finished), "{told}: {second:?}");
+        free.send(()).unwrap();
+        let first = first.await.unwrap().unwrap_or_else(|error| panic!("{told}: {}", chain(&error)));
+        assert!(matches!(&first, Outcome::AlreadyPlaced { report, .. } if report.agrees()), "{told}: {first:?}");
+        assert_eq!(world.app_db.transfers(Some(globex.id), 9).await.unwrap().len(), 1, "{told}");
+        let write = format!("UPDATE accounts SET notes = 'here' WHERE tenant_id = {}", world.target.uuid(globex.id));
+        world.target.execute(&write).await.unwrap_or_else(|error| panic!("{told}: {error}"));
     }
 }

@@ -309,14 +309,18 @@ async fn compare_and_set(
     update.and_where(Column::Id.eq(tenant)).and_where(Column::PlacementEpoch.eq(expected_epoch));
     let affected = write.execute(table_of::<Entity>(), &update).await?;
     // Read back rather than RETURNING: on SQLite that shows the row as it was before the trigger raised the epoch.
-    let epoch = Query::select().column(Column::PlacementEpoch).from(Entity).and_where(Column::Id.eq(tenant)).take();
-    let row = write.row(table_of::<Entity>(), &epoch).await?.ok_or(Error::UnknownTenant { tenant })?;
-    let found: i64 =
-        row.try_get("", "placement_epoch").map_err(|source| Error::Decode { table: table_of::<Entity>(), source })?;
+    let found = epoch_of(write, tenant).await?;
     if affected == 0 {
         return Err(Error::Moved { tenant, expected: expected_epoch, found });
     }
     Ok(found)
+}
+
+/// The epoch of the tenant's placement, as this transaction sees it.
+pub(super) async fn epoch_of(write: &mut Guarded<'_>, tenant: Uuid) -> Result<i64, Error> {
+    let epoch = Query::select().column(Column::PlacementEpoch).from(Entity).and_where(Column::Id.eq(tenant)).take();
+    let row = write.row(table_of::<Entity>(), &epoch).await?.ok_or(Error::UnknownTenant { tenant })?;
+    row.try_get("", "placement_epoch").map_err(|source| Error::Decode { table: table_of::<Entity>(), source })
 }
 
 /// Refuses what is plainly no envelope, so that a login never reaches the column unsealed by mistake. Whether an envelope

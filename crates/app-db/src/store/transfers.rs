@@ -18,7 +18,7 @@ use uuid::Uuid;
 use super::{
     audit,
     audit::AuditEntry,
-    placement::{NewPlacement, check_sealed},
+    placement::{NewPlacement, check_sealed, epoch_of},
 };
 use crate::{
     AppDb, Error,
@@ -116,7 +116,8 @@ impl AppDb {
     /// Records a transfer and takes its lease. It is in the audit log afterwards.
     ///
     /// # Errors
-    /// [`Error::TransferUnderWay`]; [`Error::InvalidPlacement`]; [`Error::Database`].
+    /// [`Error::TransferUnderWay`]; [`Error::Moved`] where the placement is not the one of the expected epoch any more; then nothing
+    /// is recorded. [`Error::InvalidPlacement`]; [`Error::Database`].
     pub async fn begin_transfer(
         &self,
         new: &NewTransfer,
@@ -165,6 +166,11 @@ impl AppDb {
             // Somebody else may have been faster between the look and this.
             let open = self.transfer_under_way(new.tenant).await?;
             return Err(open.map_or(error, |open| under_way(&open)));
+        }
+        // Since the plan was made another transfer may have begun and ended. Now that this one is recorded, none does.
+        let found = epoch_of(&mut write, new.tenant).await?;
+        if found != new.expected_epoch {
+            return Err(Error::Moved { tenant: new.tenant, expected: new.expected_epoch, found });
         }
         let model = row_of(&mut write, taken.transfer).await?;
         record(&mut write, "transfer_begun", &model, actor).await?;

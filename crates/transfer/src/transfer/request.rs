@@ -132,8 +132,7 @@ impl Request<'_> {
         }
         let position = self.position().await?;
         if let Position::Target(record) = position {
-            let report = self.options.interrupt.ends(self.verify(progress)).await?;
-            return Ok(Outcome::AlreadyPlaced { epoch: record.epoch, report });
+            return self.already_placed(&record, progress).await;
         }
         progress.step(Step::Plan);
         let prepared = self.options.interrupt.ends(self.prepare(&position, None, progress)).await?;
@@ -142,11 +141,7 @@ impl Request<'_> {
         }
         let prepared = match prepared.accepted() {
             Ok(prepared) => prepared,
-            // What is in the way may be another run's, which was faster.
-            Err(refused) => match self.under_way().await? {
-                Some(open) => return self.go_on(open, progress).await,
-                None => return Err(refused),
-            },
+            Err(refused) => return self.overtaken(refused, progress).await,
         };
         if let Some(row) = &self.data_source {
             let written = self.app_db.upsert_data_source(row, &self.actor).await;
@@ -154,12 +149,22 @@ impl Request<'_> {
         }
         match Run::begin(self, None, prepared, progress).await {
             Ok(run) => run.drive().await.map(Outcome::Placed),
-            // Somebody else was faster.
-            Err(error) => match self.under_way().await? {
-                Some(open) => self.go_on(open, progress).await,
-                None => Err(error),
-            },
+            Err(error) => self.overtaken(error, progress).await,
         }
+    }
+
+    /// What went wrong may have been another run, which was faster: it is under way, or has ended.
+    async fn overtaken(&self, error: Error, progress: &dyn Progress) -> Result<Outcome, Error> {
+        match (self.under_way().await?, self.position().await?) {
+            (Some(open), _) => self.go_on(open, progress).await,
+            (None, Position::Target(record)) => self.already_placed(&record, progress).await,
+            (None, _) => Err(error),
+        }
+    }
+
+    async fn already_placed(&self, record: &PlacementRecord, progress: &dyn Progress) -> Result<Outcome, Error> {
+        let report = self.options.interrupt.ends(self.verify(progress)).await?;
+        Ok(Outcome::AlreadyPlaced { epoch: record.epoch, report })
     }
 
     async fn under_way(&self) -> Result<Option<transfers::Model>, Error> {

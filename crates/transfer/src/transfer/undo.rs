@@ -71,7 +71,8 @@ impl Run<'_> {
         self.open = true;
         // Whoever has taken it over may have placed the tenant at the target. From here on a later run's fence shows that.
         self.still_mine().await?;
-        self.withdraw(Side::Target, self.left_behind(), meant).await?;
+        let change = self.at_target().await?;
+        self.withdraw(Side::Target, change, meant).await?;
         self.point("withdrawn");
         let problem = Some(problem).filter(|problem| !problem.is_empty());
         self.record(Advance { problem, ..self.advance(TransferStep::Aborted) }).await
@@ -97,9 +98,14 @@ impl Run<'_> {
         let mine = |found: &Holder| *found == Holder::Moving(stamp);
         self.withdraw(Side::Source, Change::Lower, mine).await?;
         // Where this run's fence is still up, no other one is on its way, so that what the placement says will stay.
-        let now = placement(self.app_db, self.record.tenant_id).await?;
-        let change = if is_at(&now, &self.target, self.app_db) { Change::Lower } else { self.left_behind() };
+        let change = self.at_target().await?;
         self.withdraw(Side::Target, change, mine).await
+    }
+
+    /// What becomes of the fence at the target: where the tenant lives, nothing may hold its writes.
+    async fn at_target(&self) -> Result<Change, Error> {
+        let now = placement(self.app_db, self.record.tenant_id).await?;
+        Ok(if is_at(&now, &self.target, self.app_db) { Change::Lower } else { self.left_behind() })
     }
 
     /// A step failed: takes it all back and says what became of the fence. Returns without an error where the tenant turns out
