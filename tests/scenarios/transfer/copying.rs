@@ -374,14 +374,26 @@ async fn check(ends: &Ends, twin: &Ends, back: &Ends, rows: &[Values], at: usize
             ((0, 0, differing), swap)
         }
     };
-    if name != "spelled" && change == 2 {
+    if name != "spelled" && change >= 2 {
+        let other = (at + 1) % rows.len();
+        let of = |id: usize| format!("(SELECT {name} FROM plain WHERE id = {id})");
         let value = if name == "file" { "E'\\\\x07'" } else { value };
-        let value = format!("CASE WHEN {name} IS NULL THEN {value}::{postgres} END");
-        let sql = format!("UPDATE plain SET {name} = {value} WHERE id = {at}");
+        let (set, differing) = match change {
+            2 => (format!("CASE WHEN {name} IS NULL THEN {value}::{postgres} END WHERE id = {at}"), 1),
+            // Each column has the values that it had, and other rows have them.
+            _ => {
+                let differs = format!("SELECT ({} IS DISTINCT FROM {})::int::bigint", of(at), of(other));
+                let swapped =
+                    format!("CASE id WHEN {at} THEN {} ELSE {} END WHERE id IN ({at}, {other})", of(other), of(at));
+                (swapped, 2 * number(&twin.target, &differs).await as u64)
+            }
+        };
+        let sql = format!("UPDATE plain SET {name} = {set}");
         execute(&twin.target, &sql).await;
         let servers = twin.verify().await;
-        assert_eq!(servers.tables[0].different, 1, "{sql}");
-        assert_ne!(servers.tables[0].source_digest, servers.tables[0].target_digest, "{sql}");
+        assert_eq!(servers.tables[0].different, differing, "{sql}");
+        let alike = servers.tables[0].source_digest == servers.tables[0].target_digest;
+        assert_eq!(alike, differing == 0, "{sql}");
     }
     execute(&ends.target, &sql).await;
     let report = ends.verify().await;

@@ -1,6 +1,6 @@
 //! Rows into PostgreSQL, by COPY.
 //!
-//! Tables with few rows go together, as values of a statement.
+//! Tables with few rows go together, as values of statements.
 //!
 //! COPY into a table is refused to a role that policies apply to, so rows arrive in a temporary table and are inserted from
 //! there; the same way is taken where the target holds some of the rows already, and for tables that refer to each other in a

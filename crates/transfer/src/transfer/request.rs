@@ -156,7 +156,11 @@ impl Request<'_> {
     /// What went wrong may have been another run, which was faster: it is under way, or has ended.
     async fn overtaken(&self, error: Error, progress: &dyn Progress) -> Result<Outcome, Error> {
         match (self.under_way().await?, self.position().await?) {
-            (Some(open), _) => self.go_on(open, progress).await,
+            (Some(open), _) => match self.go_on(open, progress).await? {
+                // It had failed, and was taken back: nothing was moved.
+                Outcome::Placed(done) if done.step == TransferStep::Aborted => Err(error),
+                outcome => Ok(outcome),
+            },
             (None, Position::Target(record)) => self.already_placed(&record, progress).await,
             (None, _) => Err(error),
         }

@@ -78,7 +78,7 @@ fn is_written_alike(structure: &Structure, pair: &Pair) -> bool {
         || !pair.columns.iter().any(|column| column.source == Kind::Json || column.target == Kind::Json)
 }
 
-/// The server's own digest. Of two servers each hashes a row as it is; where the other side is hashed here, it is the row's text, of
+/// The server's own digest. Of two servers each hashes a row's values; where the other side is hashed here, it is the row's text, of
 /// which [`Digest`] computes the same.
 fn query(place: usize, reading: &Reading, alone: bool) -> String {
     let columns = reading.columns.iter().map(|(name, kind)| {
@@ -86,19 +86,26 @@ fn query(place: usize, reading: &Reading, alone: bool) -> String {
         if alone { whole(&column, *kind) } else { text(column, *kind) }
     });
     let columns = columns.collect::<Vec<_>>().join(", ");
-    let (row, hash) = match alone {
-        true => (format!("ROW({columns})"), "hash_record_extended(t"),
-        // The text of a row is made once for both hashes.
-        false => (format!("ROW({columns})::text"), "hashtextextended(t COLLATE pg_catalog.\"C\""),
+    let (from, filter) = (&reading.from, &reading.filter);
+    // The hash of a record is a weighted sum of those of its values, and a sum of such sums would not see which values stand in one
+    // row. So two of them are hashed once more, as a text.
+    let texts = match alone {
+        true => format!(
+            "SELECT pg_catalog.hash_record_extended(r, {})::text || ',' || pg_catalog.hash_record_extended(r, {})::text AS t \
+             FROM (SELECT ROW({columns}) AS r FROM {from} WHERE {filter} OFFSET 0) AS rows",
+            SEEDS[0], SEEDS[1]
+        ),
+        false => format!("SELECT ROW({columns})::text AS t FROM {from} WHERE {filter}"),
     };
     let sums = SEEDS.iter().enumerate().map(|(number, seed)| {
-        format!(", coalesce(pg_catalog.sum(pg_catalog.{hash}, {seed})), 0)::text AS sum{number}")
+        format!(
+            ", coalesce(pg_catalog.sum(pg_catalog.hashtextextended(t COLLATE pg_catalog.\"C\", {seed})), 0)::text AS sum{number}"
+        )
     });
+    // The text of a row is made once for both hashes.
     format!(
-        "SELECT {place} AS place, pg_catalog.count(*) AS rows{} FROM (SELECT {row} AS t FROM {} WHERE {} OFFSET 0) AS r",
-        sums.collect::<String>(),
-        reading.from,
-        reading.filter
+        "SELECT {place} AS place, pg_catalog.count(*) AS rows{} FROM ({texts} OFFSET 0) AS r",
+        sums.collect::<String>()
     )
 }
 
@@ -110,7 +117,8 @@ fn whole(column: &str, kind: Kind) -> String {
             return column.to_owned();
         }
         Kind::Text | Kind::Varchar { .. } => return format!("{column} COLLATE pg_catalog.\"C\""),
-        Kind::Json | Kind::Other => return format!("{column}::text COLLATE pg_catalog.\"C\""),
+        // As its type writes it: a cast may leave something out.
+        Kind::Json | Kind::Other => return format!("ROW({column})::text COLLATE pg_catalog.\"C\""),
         // However long it is, it must fit into a row with all the others.
         Kind::Bytes => "sha256",
         Kind::BigInt => "int8send",

@@ -1,4 +1,4 @@
-//! Few rows, as arrays of texts: all small tables are read by one statement and written by one message.
+//! Few rows, as arrays of texts: all small tables are read by one statement, and each is written by one.
 //!
 //! A COPY takes three round trips for each table, and one wait more: the driver sends the last rows and their end in two packets, and
 //! TCP holds the second back until the other side has acknowledged the first, which it puts off for some 40 ms. For a tenant of a few hundred
@@ -6,7 +6,7 @@
 //! dumps rely on; the verification would tell.
 
 use futures_util::StreamExt;
-use sea_orm::{DbBackend, Statement};
+use sea_orm::{DbBackend, Statement, Value};
 use tenantry_connection::{Engine, Transaction};
 
 use super::{Table, tenant_type};
@@ -17,6 +17,9 @@ const ROWS: u64 = 1_000;
 
 /// The most bytes of a table's texts. They are in memory a few times over, with those of the other tables.
 const BYTES: usize = 256 << 10;
+
+/// The most bytes of a row as it is stored, perhaps compressed.
+const STORED: usize = 64 << 10;
 
 /// The most tables at once.
 const TABLES: usize = 32;
@@ -74,9 +77,17 @@ pub(super) async fn read(tables: &[Table<'_>], from: &mut Transaction) -> Result
 async fn read_postgres(tables: &[Table<'_>], from: &mut Transaction) -> Result<Vec<Option<Parcel>>, Error> {
     const DOING: &str = "reading small tables";
     let queries = tables.iter().enumerate().map(|(place, table)| {
-        let texts = table.copied().map(|(_, column)| format!("{}::text", quote::identifier(&column.name)));
+        let columns: Vec<String> = table.copied().map(|(_, column)| quote::identifier(&column.name)).collect();
+        // As the types write their values: a cast may leave something out, as that of trailing blanks does.
+        let texts = columns
+            .iter()
+            .map(|c| format!("CASE WHEN {c} IS DISTINCT FROM NULL THEN pg_catalog.format('%s', {c}) END"));
+        // As they are stored: whoever is too large must not become a text first, which may be more than a server can hold.
+        let stored = columns.iter().map(|c| format!(" + coalesce(pg_catalog.pg_column_size({c}), 0)"));
         format!(
-            "(SELECT {place} AS place, ARRAY[{}]::text[]::text AS texts FROM {} WHERE {} LIMIT {})",
+            "(SELECT {place} AS place, CASE WHEN 0{} <= {STORED} THEN ARRAY[{}]::text[]::text END AS texts \
+             FROM {} WHERE {} LIMIT {})",
+            stored.collect::<String>(),
             texts.collect::<Vec<_>>().join(", "),
             table.pair.source.from,
             table.structure.source.filter(),
@@ -91,10 +102,10 @@ async fn read_postgres(tables: &[Table<'_>], from: &mut Transaction) -> Result<V
         let row = row.map_err(Error::database(DOING))?;
         let place: i32 = row.try_get("", "place").map_err(Error::answer(DOING))?;
         let Some(parcel) = usize::try_from(place).ok().and_then(|place| parcels.get_mut(place)) else { continue };
-        match row.try_get::<String>("", "texts") {
-            Ok(texts) => Parcel::add(parcel, texts),
+        match row.try_get::<Option<String>>("", "texts") {
+            Ok(Some(texts)) => Parcel::add(parcel, texts),
             // A server without an encoding may have texts that are none; the binary format knows no encoding.
-            Err(_) => *parcel = None,
+            Ok(None) | Err(_) => *parcel = None,
         }
     }
     Ok(parcels)
@@ -136,29 +147,40 @@ fn element(text: Option<&str>, kind: Kind, array: &mut String) {
     array.push('"');
 }
 
-/// The statement that writes a table, or the tables of a circle; `None` where they have no rows.
-pub(super) fn statement(tables: &[Table<'_>], parcels: &[Parcel]) -> Option<String> {
-    let inserts: Vec<String> = tables
-        .iter()
-        .zip(parcels)
-        .filter(|(_, parcel)| !parcel.rows.is_empty())
-        .map(|(table, parcel)| insert(table, parcel))
-        .collect();
-    match inserts.as_slice() {
-        [] => None,
-        [insert] => Some(insert.clone()),
+/// The statement that writes a table, or the tables of a circle; `None` where they have no rows. The rows are its values: a server
+/// shows and logs the text of a statement, and not what is bound to it.
+fn statement(tables: &[Table<'_>], parcels: &[Parcel]) -> Option<Statement> {
+    let filled = tables.iter().zip(parcels).filter(|(_, parcel)| !parcel.rows.is_empty());
+    let (inserts, values): (Vec<String>, Vec<Value>) =
+        filled.enumerate().map(|(number, (table, parcel))| (insert(table, number + 1), array(parcel).into())).unzip();
+    let sql = match inserts.as_slice() {
+        [] => return None,
+        [insert] => insert.clone(),
         // Foreign keys are looked at when the statement ends.
         inserts => {
             let parts = inserts.iter().enumerate().map(|(number, insert)| format!("t{number} AS ({insert})"));
-            Some(format!("WITH {} SELECT 1", parts.collect::<Vec<_>>().join(", ")))
+            format!("WITH {} SELECT 1", parts.collect::<Vec<_>>().join(", "))
         }
-    }
+    };
+    Some(Statement::from_sql_and_values(DbBackend::Postgres, sql, values))
 }
 
-fn insert(table: &Table<'_>, parcel: &Parcel) -> String {
+/// All rows of a table, each of them an array, as elements of one.
+fn array(parcel: &Parcel) -> String {
+    let mut array = String::with_capacity(2 * parcel.bytes);
+    array.push('{');
+    for (number, row) in parcel.rows.iter().enumerate() {
+        if number > 0 {
+            array.push(',');
+        }
+        element(Some(row), Kind::Text, &mut array);
+    }
+    array.push('}');
+    array
+}
+
+fn insert(table: &Table<'_>, parameter: usize) -> String {
     let target = &table.pair.target;
-    let rows: Vec<String> =
-        parcel.rows.iter().map(|row| format!("({}::text[])", quote::postgres_literal(row))).collect();
     // Without its modifiers: a cast would cut a text that is too long, where an assignment refuses it.
     let values = table.copied().enumerate().map(|(number, (_, column))| {
         let plain = target.column(&column.name).map_or("text", |column| column.plain.as_str());
@@ -167,39 +189,30 @@ fn insert(table: &Table<'_>, parcel: &Parcel) -> String {
     let tenant = quote::postgres_literal(&table.structure.target.tenant.to_string());
     let values = values.chain([format!("{tenant}::{}", tenant_type(table))]);
     format!(
-        "INSERT INTO {} ({}) {}SELECT {} FROM (VALUES {}) AS r (c)",
+        "INSERT INTO {} ({}) {}SELECT {} FROM (SELECT x::text[] AS c FROM pg_catalog.unnest(${parameter}::text[]) AS u (x)) AS r",
         target.into,
         quote::identifiers(table.names()),
         if target.columns.iter().any(|column| column.identity) { "OVERRIDING SYSTEM VALUE " } else { "" },
         values.collect::<Vec<_>>().join(", "),
-        rows.join(", "),
     )
 }
 
 /// What has been read and waits to be written.
 #[derive(Default)]
-pub(super) struct Waiting {
-    sql: String,
-    tables: Vec<String>,
-}
+pub(super) struct Waiting(Vec<(String, Statement)>);
 
 impl Waiting {
     /// Adds a table, or the tables of a circle.
     pub(super) fn add(&mut self, tables: &[Table<'_>], parcels: &[Parcel]) {
-        self.tables.extend(tables.iter().map(|table| table.pair.name.clone()));
-        if let Some(statement) = statement(tables, parcels) {
-            self.sql.push_str(&statement);
-            self.sql.push(';');
-        }
+        let names: Vec<&str> = tables.iter().map(|table| table.pair.name.as_str()).collect();
+        self.0.extend(statement(tables, parcels).map(|statement| (names.join(", "), statement)));
     }
 
     /// Writes all of it, one table after the other.
     pub(super) async fn write(&mut self, to: &mut Transaction) -> Result<(), Error> {
-        let waiting = std::mem::take(self);
-        if waiting.sql.is_empty() {
-            return Ok(());
+        for (tables, statement) in self.0.drain(..) {
+            to.execute(statement).await.map_err(Error::database(format!("copying {tables}")))?;
         }
-        let doing = || format!("copying {}", waiting.tables.join(", "));
-        to.execute_raw_sql(&waiting.sql).await.map_err(Error::database(doing()))
+        Ok(())
     }
 }
