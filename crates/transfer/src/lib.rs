@@ -51,5 +51,5 @@ pub use error::{Error, FenceAfter};
 pub use interrupt::Interrupt;
 pub use plan::{Note, Plan, Prepared, Refusal, plan, prepare};
 pub use progress::{Progress, Step, Unwatched};
-pub use transfer::{Done, Outcome, Preview, Request, Transfer, purge};
+pub use transfer::{Done, Outcome, Preview, Request, SourceRow, Transfer, purge};
 pub use verify::{Report, TableReport, verify};

@@ -30,7 +30,7 @@ mod silence;
 mod undo;
 
 pub use purge::purge;
-pub use request::{Outcome, Preview, Request};
+pub use request::{Outcome, Preview, Request, SourceRow};
 
 use std::time::Duration;
 

@@ -89,12 +89,19 @@ async fn a_cutover_changes_placement_and_step_together_or_neither() {
     let world = World::new().await;
     let new = new(&world).await;
     let stale = NewTransfer { expected_epoch: new.expected_epoch + 7, ..new.clone() };
-    let (transfer, lease) = world.app_db.begin_transfer(&stale, LEASE, &Actor::default()).await.unwrap();
+    let stale = world.app_db.begin_transfer(&stale, LEASE, &Actor::default()).await;
+    assert!(matches!(stale, Err(Error::Moved { found, .. }) if found == new.expected_epoch), "{stale:?}");
+    assert!(world.app_db.transfer_under_way(new.tenant).await.unwrap().is_none(), "nothing is recorded");
+    // Placed by hand while it was under way.
+    let (transfer, lease) = world.app_db.begin_transfer(&new, LEASE, &Actor::default()).await.unwrap();
     advance(&world, &lease, TransferStep::Verified).await.unwrap();
+    let third = world.app_db.place(new.tenant, new.expected_epoch, &file("third"), &Actor::default()).await.unwrap();
     let moved = world.app_db.cut_over(&lease, &Actor::default()).await;
     assert!(matches!(moved, Err(Error::Moved { .. })), "{moved:?}");
     assert_eq!(world.app_db.transfer(transfer.id).await.unwrap().unwrap().step, TransferStep::Verified);
     advance(&world, &lease, TransferStep::Aborted).await.unwrap();
+    let expected_epoch = world.app_db.place(new.tenant, third, &file("first"), &Actor::default()).await.unwrap();
+    let new = NewTransfer { expected_epoch, ..new };
 
     let (transfer, lease) = world.app_db.begin_transfer(&new, LEASE, &Actor::default()).await.unwrap();
     let early = world.app_db.cut_over(&lease, &Actor::default()).await;

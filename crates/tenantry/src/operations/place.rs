@@ -2,12 +2,12 @@
 //! placement as it is stored, and the tenant's id there.
 
 use sea_orm_migration::MigratorTrait;
-use tenantry_app_db::{NewDataSource, NewPlacement, PlacementRecord, entities::SourceKind};
+use tenantry_app_db::{NewPlacement, PlacementRecord, entities::SourceKind};
 use tenantry_connection::{DataSourceUrl, Engine, Pool, PoolOptions};
 use tenantry_credential::{CredentialColumn, Login};
 use tenantry_data_source::RouteError;
 use tenantry_realm::TenantKey;
-use tenantry_transfer::Endpoint;
+use tenantry_transfer::{Endpoint, SourceRow};
 use uuid::Uuid;
 
 use super::{
@@ -145,35 +145,16 @@ impl Place {
         prepared.map(drop)
     }
 
-    /// The data source's row, where it has to be written before the first tenant is placed there: so that a second one can be
-    /// refused where it serves one. Whatever else a row says stays.
-    pub(super) async fn row(
-        &self,
-        tenantry: &Tenantry,
-        kind: Option<SourceKind>,
-    ) -> Result<Option<NewDataSource>, Error> {
-        let existing = tenantry.app_db().data_source(&self.url).await?;
+    /// What the data source's row shall say, where it has to be written before the first tenant is placed there: so that a second
+    /// one can be refused where it serves one.
+    pub(super) async fn row(&self, tenantry: &Tenantry, kind: Option<SourceKind>) -> Result<Option<SourceRow>, Error> {
+        let before = tenantry.app_db().data_source(&self.url).await?.map(|row| row.kind);
         let by_engine = match self.url.engine() {
             Engine::Sqlite => SourceKind::Dedicated,
             Engine::Postgres => SourceKind::Shared,
         };
-        let Some(existing) = existing else {
-            let (kind, region) = (kind.unwrap_or(by_engine), self.placement.region.clone());
-            return Ok(Some(NewDataSource { kind, region, ..NewDataSource::new(self.url.clone()) }));
-        };
-        let Some(kind) = kind.filter(|kind| *kind != existing.kind) else { return Ok(None) };
-        Ok(Some(NewDataSource {
-            url: self.url.clone(),
-            region: existing.region,
-            kind,
-            pooler_mode: existing.pooler_mode,
-            direct_url: existing.direct_url.as_deref().map(DataSourceUrl::parse).transpose()?,
-            max_connections: existing.max_connections,
-            settings: existing.settings,
-            notes: existing.notes,
-            admitted_at: None,
-            schema_version: None,
-        }))
+        let kind = kind.or(before).unwrap_or(by_engine);
+        Ok((before != Some(kind)).then_some(SourceRow { kind, before }))
     }
 }
 

@@ -17,6 +17,16 @@ use crate::{
     verify,
 };
 
+/// What the row of a data source shall say of it. Whatever else the row says stays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SourceRow {
+    /// The kind.
+    pub kind: SourceKind,
+    /// The kind that it replaces, as it was read; `None` where there was no row. Where the row says another one by then, the
+    /// transfer is refused.
+    pub before: Option<SourceKind>,
+}
+
 /// A transfer to be decided on.
 #[derive(Clone)]
 pub struct Request<'a> {
@@ -34,8 +44,9 @@ pub struct Request<'a> {
     pub from: NewPlacement,
     /// Where the tenant is to live: the target's URL, its sealed logins, and the tenant's id there where it differs.
     pub to: NewPlacement,
-    /// The target's row in `data_sources`, where it is to be written: as soon as nothing stands against the transfer.
-    pub data_source: Option<NewDataSource>,
+    /// What the target's row in `data_sources` shall say, where it has to be written: as soon as nothing stands against the
+    /// transfer.
+    pub data_source: Option<SourceRow>,
     /// Who asked for it.
     pub actor: Actor,
     /// Deadlines and limits.
@@ -126,8 +137,10 @@ impl Request<'_> {
         // What was given up is taken back first, and then it begins anew.
         while let Some(open) = self.under_way().await? {
             match self.go_on(open, progress).await? {
-                Outcome::Placed(done) if done.step == TransferStep::Aborted => {}
-                outcome => return Ok(outcome),
+                // Where it has ended meanwhile, what it has come to is seen next.
+                None => {}
+                Some(Outcome::Placed(done)) if done.step == TransferStep::Aborted => {}
+                Some(outcome) => return Ok(outcome),
             }
         }
         let position = self.position().await?;
@@ -143,26 +156,59 @@ impl Request<'_> {
             Ok(prepared) => prepared,
             Err(refused) => return self.overtaken(refused, progress).await,
         };
-        if let Some(row) = &self.data_source {
-            let written = self.app_db.upsert_data_source(row, &self.actor).await;
-            written.map_err(Error::app_db("writing the target's data source"))?;
-        }
+        self.write_data_source().await?;
         match Run::begin(self, None, prepared, progress).await {
             Ok(run) => run.drive().await.map(Outcome::Placed),
             Err(error) => self.overtaken(error, progress).await,
         }
     }
 
+    async fn write_data_source(&self) -> Result<(), Error> {
+        const DOING: &str = "writing the target's data source";
+        let (Some(row), Some(url)) = (self.data_source, self.to.url.clone()) else { return Ok(()) };
+        let found = self.app_db.data_source(&url).await.map_err(Error::app_db(DOING))?;
+        let kind = found.as_ref().map(|found| found.kind);
+        if kind == Some(row.kind) {
+            return Ok(());
+        }
+        if kind != row.before {
+            let problem = format!("the kind of data source {url} was changed since the plan was made; begin again");
+            return Err(Error::Request { problem });
+        }
+        let direct = found.as_ref().and_then(|found| found.direct_url.as_deref()).map(DataSourceUrl::parse).transpose();
+        let direct_url = direct.map_err(|error| {
+            let problem = format!("the direct URL of data source {url} cannot be read, mend it there: {error}");
+            Error::Request { problem }
+        })?;
+        let new = match found {
+            None => NewDataSource { kind: row.kind, region: self.to.region.clone(), ..NewDataSource::new(url) },
+            Some(found) => NewDataSource {
+                region: found.region,
+                kind: row.kind,
+                pooler_mode: found.pooler_mode,
+                direct_url,
+                max_connections: found.max_connections,
+                settings: found.settings,
+                notes: found.notes,
+                ..NewDataSource::new(url)
+            },
+        };
+        self.app_db.upsert_data_source(&new, &self.actor).await.map(drop).map_err(Error::app_db(DOING))
+    }
+
     /// What went wrong may have been another run, which was faster: it is under way, or has ended.
     async fn overtaken(&self, error: Error, progress: &dyn Progress) -> Result<Outcome, Error> {
-        match (self.under_way().await?, self.position().await?) {
-            (Some(open), _) => match self.go_on(open, progress).await? {
+        if let Some(open) = self.under_way().await? {
+            match self.go_on(open, progress).await? {
                 // It had failed, and was taken back: nothing was moved.
-                Outcome::Placed(done) if done.step == TransferStep::Aborted => Err(error),
-                outcome => Ok(outcome),
-            },
-            (None, Position::Target(record)) => self.already_placed(&record, progress).await,
-            (None, _) => Err(error),
+                Some(Outcome::Placed(done)) if done.step == TransferStep::Aborted => return Err(error),
+                Some(outcome) => return Ok(outcome),
+                None => {}
+            }
+        }
+        match self.position().await? {
+            Position::Target(record) => self.already_placed(&record, progress).await,
+            _ => Err(error),
         }
     }
 
@@ -175,8 +221,8 @@ impl Request<'_> {
         self.app_db.transfer_under_way(self.tenant).await.map_err(Error::app_db("looking for transfers under way"))
     }
 
-    /// Goes on with what was begun, where it is what is asked for.
-    async fn go_on(&self, open: transfers::Model, progress: &dyn Progress) -> Result<Outcome, Error> {
+    /// Goes on with what was begun, where it is what is asked for; `None` where it has ended by then.
+    async fn go_on(&self, open: transfers::Model, progress: &dyn Progress) -> Result<Option<Outcome>, Error> {
         let is = |url: &Option<String>, end: &Endpoint| match url {
             Some(url) => DataSourceUrl::parse(url).is_ok_and(|url| url == *end.pool.url()),
             None => self.app_db.url() == end.pool.url(),
@@ -196,7 +242,11 @@ impl Request<'_> {
             actor: self.actor.clone(),
             options: self.options.clone(),
         };
-        transfer.resume(progress).await.map(Outcome::Placed)
+        match transfer.resume(progress).await {
+            Ok(done) => Ok(Some(Outcome::Placed(done))),
+            Err(Error::NotAt { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// What is recorded of it.
@@ -298,7 +348,7 @@ impl Request<'_> {
         const DOING: &str = "looking who else is at the target";
         let Some(target) = &self.to.url else { return Ok(()) };
         let data_source = self.app_db.data_source(target).await.map_err(Error::app_db(DOING))?;
-        let kind = self.data_source.as_ref().map(|row| row.kind).or(data_source.map(|row| row.kind));
+        let kind = self.data_source.map(|row| row.kind).or(data_source.map(|row| row.kind));
         let for_one = kind.is_some_and(SourceKind::holds_one_tenant);
         let there = self.app_db.find::<tenants::Entity>();
         let there = there.filter(tenants::Column::DataSourceUrl.eq(target.as_str())).all().await;
