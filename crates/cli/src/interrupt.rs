@@ -1,9 +1,14 @@
 //! The first signal asks a transfer to end, the second ends the program. Knows no transfer.
 
-use std::{io, process};
+use std::{
+    io, process,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use tenantry::transfer::Interrupt;
-use tokio::task::AbortHandle;
 
 use crate::{Application, command::called, progress::tell};
 
@@ -12,33 +17,39 @@ const FIRST: &str = "interrupted: what was done is taken back, or finished where
 const SECOND: &str = "ended at once: `transfer status` shows what is left, and 20 seconds from now `transfer resume` goes on \
                       with it or `transfer abort` takes it back";
 
-/// Listens while it lives.
+/// While it lives the first signal asks. Afterwards, when nothing is left but to say what came of it, any signal ends the program.
 #[derive(Debug)]
 pub(crate) struct Signals {
-    listening: AbortHandle,
+    over: Arc<AtomicBool>,
 }
 
 impl Signals {
     /// Asks by `interrupt`, for SIGINT (Ctrl-C) and SIGTERM. The exit status of the second one is 128 and its number, as a shell has
     /// it of a program that a signal has ended.
     pub(crate) fn ask<A: Application>(interrupt: &Interrupt) -> Self {
-        let interrupt = interrupt.clone();
-        let listening = tokio::spawn(async move {
+        let (interrupt, over) = (interrupt.clone(), Arc::new(AtomicBool::new(false)));
+        let is_over = over.clone();
+        // To the end of the process: nobody else ends it by a signal any more, once somebody has listened.
+        tokio::spawn(async move {
             let Ok(mut received) = Received::listen() else { return };
-            received.next().await;
-            tell(FIRST);
-            interrupt.ask();
-            let number = received.next().await;
-            tell(&called(SECOND, A::NAME));
+            let mut number = received.next().await;
+            if !is_over.load(Ordering::Relaxed) {
+                tell(FIRST);
+                interrupt.ask();
+                number = received.next().await;
+                if !is_over.load(Ordering::Relaxed) {
+                    tell(&called(SECOND, A::NAME));
+                }
+            }
             process::exit(128 + number);
         });
-        Self { listening: listening.abort_handle() }
+        Self { over }
     }
 }
 
 impl Drop for Signals {
     fn drop(&mut self) {
-        self.listening.abort();
+        self.over.store(true, Ordering::Relaxed);
     }
 }
 

@@ -113,6 +113,11 @@ pub async fn seal_keys(tenantry: &Tenantry, mode: SealMode, actor: &Actor) -> Re
         report.keys.extend(prepared.keys);
     }
     report.keys.extend(of_transfers);
+    if mode == SealMode::Apply {
+        // One that has begun meanwhile may have recorded a tenant's logins as they were.
+        let since = transfers::seal(tenantry, mode, actor).await?;
+        report.keys.extend(since.into_iter().filter(|key| key.is_change() && key.error.is_none()));
+    }
     Ok(report)
 }
 

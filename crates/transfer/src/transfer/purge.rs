@@ -10,7 +10,7 @@ use super::{
     silence::Silence,
 };
 use crate::{
-    Endpoint, Error, Progress, Side, Step,
+    Endpoint, Error, Interrupt, Progress, Side, Step,
     copy::clear,
     error::recorded,
     fence::{self, Change, Holder},
@@ -114,7 +114,7 @@ impl Run<'_> {
         if found == Some(Holder::Left(transfer)) {
             return Ok(());
         }
-        self.purged = self.options.interrupt.ends(delete(&self.source, current, self.progress)).await?;
+        self.purged = delete(&self.source, current, &self.options.interrupt, self.progress).await?;
         self.point("purged");
         let stamp = self.stamp();
         self.change(Side::Source, |found| match found {
@@ -126,10 +126,12 @@ impl Run<'_> {
 }
 
 /// Deletes the tenant's rows at one end, in one transaction, and says how many each table had. `other` only says which tables
-/// are meant: those that both have, or the write log.
+/// are meant: those that both have, or the write log. An interrupt breaks it off before its commit, and never in it: what is said
+/// of the rows afterwards must be so.
 pub(super) async fn delete(
     end: &Endpoint,
     other: &Endpoint,
+    interrupt: &Interrupt,
     progress: &dyn Progress,
 ) -> Result<Vec<(String, u64)>, Error> {
     const DOING: &str = "deleting the tenant's rows";
@@ -144,7 +146,7 @@ pub(super) async fn delete(
         let sql = "SET LOCAL session_replication_role = replica";
         to.execute_raw_sql(sql).await.map_err(Error::database("silencing triggers"))?;
     }
-    let deleted = clear(&structure, &mut to).await?;
+    let deleted = interrupt.ends(clear(&structure, &mut to)).await?;
     to.commit().await.map_err(Error::database(DOING))?;
     for (table, rows) in &deleted {
         progress.table(table, *rows);

@@ -1,7 +1,7 @@
 //! What is asked for: one tenant, both ends, and what the application database is to say afterwards. Decides whether there is
 //! anything to do, and what has been begun already.
 
-use sea_orm::ColumnTrait;
+use sea_orm::{ColumnTrait, ExprTrait};
 use tenantry_app_db::{
     AppDb, NewDataSource, NewPlacement, NewTransfer, PlacementRecord,
     entities::{SourceKind, TransferStep, tenants, transfers},
@@ -351,7 +351,14 @@ impl Request<'_> {
         let kind = self.data_source.map(|row| row.kind).or(data_source.map(|row| row.kind));
         let for_one = kind.is_some_and(SourceKind::holds_one_tenant);
         let there = self.app_db.find::<tenants::Entity>();
-        let there = there.filter(tenants::Column::DataSourceUrl.eq(target.as_str())).all().await;
+        let mut there = there.filter(tenants::Column::DataSourceUrl.eq(target.as_str()));
+        if !for_one {
+            // Only these can have the tenant's id there; of the others there may be very many.
+            let own = Uuid::parse_str(&self.target.tenant.to_string()).unwrap_or(self.tenant);
+            let mapped = tenants::Column::TenantIdInDataSource.is_not_null();
+            there = there.filter(mapped.or(tenants::Column::Id.eq(own)));
+        }
+        let there = there.all().await;
         for other in there.map_err(Error::app_db(DOING))?.into_iter().filter(|other| other.id != self.tenant) {
             let id = other.tenant_id_in_data_source.unwrap_or_else(|| other.id.to_string());
             if for_one {

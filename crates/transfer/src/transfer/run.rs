@@ -17,7 +17,7 @@ use crate::{
     Endpoint, Error, Interrupt, Options, Progress, Report, Side, Step,
     copy::{CopiedTable, Copying, any, copy},
     fence::{self, Change, Holder, Stamp},
-    plan::{Prepared, prepare, read_both},
+    plan::{Prepared, Structure, prepare, read_both},
     verify,
     verify::compare_all,
 };
@@ -314,9 +314,11 @@ impl<'a> Run<'a> {
     }
 
     async fn cut_over(&mut self) -> Result<(), Error> {
+        let mut read = None;
         if self.prepared.is_none() {
             // Another run verified it. What was added to either schema since, nobody has looked at.
             self.progress.step(Step::Verify);
+            read = Some(read_both(&self.source, &self.target).await?.0);
             let compared = verify(&self.source, &self.target, &self.options, self.progress);
             let mut report = self.options.interrupt.ends(compared).await?;
             self.waive(&mut report);
@@ -327,8 +329,8 @@ impl<'a> Run<'a> {
         self.progress.step(Step::CutOver);
         // What was verified holds only while nobody else could write. A fence that an administrator lowered by hand, or
         // another run raised anew, is no fence of this run.
-        let prepared = self.prepared.as_ref();
-        tokio::try_join!(self.is_held(Side::Target, None), self.is_held(Side::Source, prepared))?;
+        let structure = self.prepared.as_ref().map(|prepared| &prepared.structure).or(read.as_ref());
+        tokio::try_join!(self.is_held(Side::Target, None), self.is_held(Side::Source, structure))?;
         self.point("unplaced");
         self.options.interrupt.check()?;
         let placed = self.app_db.cut_over(&self.lease.held, self.actor).await;
@@ -339,11 +341,11 @@ impl<'a> Run<'a> {
     }
 
     /// Whether the fence of one side is this run's, and the side has no tables that nobody has looked at.
-    async fn is_held(&self, side: Side, prepared: Option<&Prepared>) -> Result<(), Error> {
+    async fn is_held(&self, side: Side, structure: Option<&Structure>) -> Result<(), Error> {
         let mut snapshot = self.end(side).snapshot().await?;
         let found = fence::holder(&mut snapshot, &self.end(side).tenant).await?;
-        if let Some(prepared) = prepared {
-            prepared.structure.refuse_new_tables(&mut snapshot).await?;
+        if let Some(structure) = structure {
+            structure.refuse_new_tables(&mut snapshot).await?;
         }
         snapshot.rollback().await.map_err(Error::database("ending a snapshot"))?;
         if found == Some(Holder::Moving(self.stamp())) { Ok(()) } else { Err(self.gone(side, found)) }

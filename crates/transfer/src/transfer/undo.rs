@@ -9,7 +9,7 @@ use super::{
     silence::Silence,
 };
 use crate::{
-    Error, FenceAfter, Side, Step,
+    Error, FenceAfter, Interrupt, Side, Step,
     error::recorded,
     fence::{Change, Holder},
 };
@@ -54,7 +54,7 @@ impl Run<'_> {
         })
         .await?;
         if mine.into_inner() {
-            delete(&self.target, &self.source, self.progress).await?;
+            delete(&self.target, &self.source, &Interrupt::default(), self.progress).await?;
             self.point("copy deleted");
             let left = |found| Ok(if moving(&found) { Change::Raise(Holder::Left(transfer)) } else { Change::Nothing });
             self.change(Side::Target, left).await?;

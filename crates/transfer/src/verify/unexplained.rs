@@ -203,14 +203,16 @@ fn since(engine: Engine, tenant: &str) -> String {
     }
 }
 
-/// The condition that an entry is of this table. A trigger of a partitioned table knows the partition that a row is in.
+/// The condition that an entry is of this table. A trigger of a partitioned table knows the partition that a row is in, and nothing of its
+/// schema: in another one than the table's, it may have the name of another table.
 fn named(engine: Engine, structure: &Structure, table: &str) -> String {
     let name = text(engine, table);
     let into = structure.pairs.iter().find(|pair| pair.name == table).map(|pair| pair.target.into.as_str());
     match (engine, into) {
         (Engine::Postgres, Some(into)) => format!(
-            "(table_name = {name} OR table_name IN (SELECT c.relname::text FROM pg_catalog.pg_partition_tree({}) AS t \
-             JOIN pg_catalog.pg_class AS c ON c.oid = t.relid))",
+            "(table_name = {name} OR table_name IN (SELECT c.relname::text FROM pg_catalog.pg_partition_tree({0}) AS t \
+             JOIN pg_catalog.pg_class AS c ON c.oid = t.relid \
+             JOIN pg_catalog.pg_class AS p ON p.oid = {0}::pg_catalog.regclass AND p.relnamespace = c.relnamespace))",
             text(engine, into)
         ),
         _ => format!("table_name = {name}"),
