@@ -9,10 +9,13 @@ use std::{
 };
 
 use futures_util::FutureExt;
-use tenantry_app_db::entities::TransferStep;
+use tenantry_app_db::{AppDb, entities::TransferStep};
 use tenantry_connection::Engine;
-use tenantry_test_support::{cluster::Cluster, sample::SampleTenant};
-use tenantry_transfer::{Error, Outcome, Progress, Step, Unwatched};
+use tenantry_test_support::{
+    cluster::{Cluster, Database},
+    sample::SampleTenant,
+};
+use tenantry_transfer::{Error, Outcome, Progress, Step, Unwatched, purge};
 use tokio::task::JoinSet;
 
 use super::world::{PAIRS, World, chain, placed, tenant};
@@ -52,6 +55,41 @@ async fn a_target_that_dies_during_the_copy_places_nothing_and_a_rerun_finishes(
         let report = world.split(acme).await;
         assert_eq!((report.agrees(), report.records()), (true, acme.total()));
     }
+}
+
+/// Ends every other session of a database when the first table is compared.
+struct EndsSessions<'d>(&'d Database, AtomicUsize);
+
+impl Progress for EndsSessions<'_> {
+    fn table(&self, _: &str, _rows: u64) {
+        if self.1.fetch_add(1, Ordering::Relaxed) == 0 {
+            let end = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity \
+                 WHERE datname = current_database() AND pid <> pg_backend_pid()";
+            tokio::task::block_in_place(|| self.0.psql(&self.0.superuser, end)).unwrap();
+        }
+    }
+}
+
+/// A lease was given up over the very connection whose loss had ended the run, and whoever tried again at once was told to wait
+/// for a run that was no more.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_lost_its_sessions_gives_up_its_lease() {
+    let world = World::new(Engine::Postgres, Engine::Postgres).await;
+    let acme = tenant("acme");
+    world.split(acme).await;
+    let record = world.app_db.transfers(Some(acme.id), 1).await.unwrap().remove(0);
+    let mut transfer = world.returning(acme, record).await;
+    (transfer.source, transfer.target) = (transfer.target, transfer.source);
+    // With sessions of its own, none of which a comparison notices.
+    let app_db = AppDb::new(world.source.superuser());
+    transfer.app_db = &app_db;
+    let ends = EndsSessions(world.source.database.as_ref().unwrap(), AtomicUsize::new(0));
+    purge(&transfer, &transfer.target, &ends).await.unwrap_err();
+    assert!(ends.1.into_inner() > 0, "it came to comparing");
+    let record = world.app_db.transfers(Some(acme.id), 1).await.unwrap().remove(0);
+    assert_eq!((record.step, record.owner), (TransferStep::Finished, None));
+    let done = purge(&transfer, &transfer.target, &Unwatched).await.unwrap_or_else(|error| panic!("{}", chain(&error)));
+    assert_eq!(done.step, TransferStep::Purged);
 }
 
 /// Ends the transfer at its n-th point, as the end of its process would: nothing after that point runs.
