@@ -205,7 +205,7 @@ impl<'a> Work<'a> {
         let groups: Vec<Vec<Table<'_>>> = groups.iter().map(|group| pairs(group).iter().map(table).collect()).collect();
         let tables: Vec<Table<'_>> = groups.iter().flatten().copied().collect();
         let counts = match to.engine() {
-            Engine::Postgres => postgres::copy(&groups, from, to).await?,
+            Engine::Postgres => postgres::copy(&groups, self.silence, from, to).await?,
             Engine::Sqlite => {
                 let mut counts = Vec::new();
                 for table in &tables {

@@ -115,6 +115,24 @@ impl Kind {
         }
     }
 
+    /// Whether no value of this kind takes more than a kilobyte on PostgreSQL.
+    pub(crate) fn is_short(self) -> bool {
+        match self {
+            Self::Uuid
+            | Self::SmallInt
+            | Self::Integer
+            | Self::BigInt
+            | Self::Boolean
+            | Self::Decimal { .. }
+            | Self::Date
+            | Self::Time
+            | Self::Timestamp => true,
+            // Up to four bytes each.
+            Self::Varchar { longest } => longest <= 256,
+            Self::Text | Self::Json | Self::Bytes | Self::Other => false,
+        }
+    }
+
     /// Whether keys of this kind are ordered as numbers, not as text.
     pub(crate) fn orders_as_number(self) -> bool {
         matches!(self, Self::SmallInt | Self::Integer | Self::BigInt)

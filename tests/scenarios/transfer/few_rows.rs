@@ -125,3 +125,33 @@ async fn texts_stay_texts() {
         assert_eq!(read, expected, "from {source}");
     }
 }
+
+/// Where all small tables are written by one statement, a row that the target does not take is still told with its table, and
+/// nothing of the others stays.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_that_is_refused_is_told_with_its_table() {
+    let table = |name: &str, unique: &str| {
+        format!(
+            "CREATE TABLE {name} (tenant_id uuid NOT NULL, id int NOT NULL, code text, PRIMARY KEY (tenant_id, id){unique});"
+        )
+    };
+    // Nulls that are alike are seen by no plan.
+    let alike = ", UNIQUE NULLS NOT DISTINCT (tenant_id, code)";
+    let source = ["first", "second", "third"].map(|name| table(name, "")).concat();
+    let target = [("first", ""), ("second", alike), ("third", "")].map(|(name, unique)| table(name, unique)).concat();
+    let mut ends = Ends::new((Engine::Postgres, Engine::Postgres), [&source, &target]).await;
+    ends.target.pool = ends.target_as(|database| &database.superuser, Default::default()).pool;
+    for name in ["first", "second", "third"] {
+        execute(&ends.source, &format!("INSERT INTO {name} (tenant_id, id) VALUES ('{TENANT}', 1), ('{TENANT}', 2)"))
+            .await;
+    }
+    let prepared = ends.prepare().await;
+    let error = ends.apply(&prepared, CLEAR).await.unwrap_err().to_string();
+    assert!(error.contains("copying second"), "{error}");
+    for name in ["first", "second", "third"] {
+        assert_eq!(number(&ends.target, &format!("SELECT count(*) FROM {name}")).await, 0);
+    }
+    execute(&ends.source, "DELETE FROM second WHERE id = 2").await;
+    ends.apply(&ends.prepare().await, CLEAR).await.unwrap();
+    ends.assert_agree(&ends.verify().await);
+}

@@ -10,6 +10,7 @@ use crate::{
 
 pub(super) async fn copy(
     _: &[Vec<Table<'_>>],
+    _: bool,
     _: &mut Transaction,
     _: &mut Transaction,
 ) -> Result<Vec<(u64, u64)>, Error> {

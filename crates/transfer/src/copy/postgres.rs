@@ -30,9 +30,11 @@ const CHUNK: usize = 64 * 1024;
 /// Chunks that may wait between reader and writer: what bounds the memory.
 const WAITING: usize = 4;
 
-/// Groups of tables in their order, and how many rows of each table were read and written.
+/// Groups of tables in their order, and how many rows of each table were read and written. `silenced` where no trigger of the
+/// target fires.
 pub(super) async fn copy(
     groups: &[Vec<Table<'_>>],
+    silenced: bool,
     from: &mut Transaction,
     to: &mut Transaction,
 ) -> Result<Vec<(u64, u64)>, Error> {
@@ -43,7 +45,7 @@ pub(super) async fn copy(
             counts.extend(Box::pin(stream(first, from, to)).await?);
             rest = others;
         } else {
-            counts.extend(Box::pin(carry(small, from, to)).await?);
+            counts.extend(Box::pin(carry(small, silenced, from, to)).await?);
             rest = later;
         }
     }
@@ -53,6 +55,7 @@ pub(super) async fn copy(
 /// Small tables, together; those that turn out not to be small as the others.
 async fn carry(
     groups: &[Vec<Table<'_>>],
+    silenced: bool,
     from: &mut Transaction,
     to: &mut Transaction,
 ) -> Result<Vec<(u64, u64)>, Error> {
@@ -65,7 +68,7 @@ async fn carry(
         let read: Vec<Option<Parcel>> = parcels.by_ref().take(group.len()).collect();
         let read: Option<Vec<Parcel>> = read.into_iter().collect();
         let Some(read) = read else {
-            waiting.write(to).await?;
+            waiting.write(silenced, to).await?;
             counts.extend(Box::pin(stream(group, from, to)).await?);
             continue;
         };
@@ -75,7 +78,7 @@ async fn carry(
             written.push((table, parcel.rows()));
         }
     }
-    waiting.write(to).await?;
+    waiting.write(silenced, to).await?;
     for (table, rows) in written.into_iter().filter(|(_, rows)| *rows > 0) {
         advance_sequences(table, to).await?;
         table.progress.advance(&table.pair.name, rows);

@@ -83,7 +83,8 @@ async fn read_postgres(tables: &[Table<'_>], from: &mut Transaction) -> Result<V
             .iter()
             .map(|c| format!("CASE WHEN {c} IS DISTINCT FROM NULL THEN pg_catalog.format('%s', {c}) END"));
         // As they are stored: whoever is too large must not become a text first, which may be more than a server can hold.
-        let stored = columns.iter().map(|c| format!(" + coalesce(pg_catalog.pg_column_size({c}), 0)"));
+        let large = table.copied().zip(&columns).filter(|((_, column), _)| !column.source.is_short());
+        let stored = large.map(|(_, c)| format!(" + coalesce(pg_catalog.pg_column_size({c}), 0)"));
         format!(
             "(SELECT {place} AS place, CASE WHEN 0{} <= {STORED} THEN ARRAY[{}]::text[]::text END AS texts \
              FROM {} WHERE {} LIMIT {})",
@@ -147,14 +148,12 @@ fn element(text: Option<&str>, kind: Kind, array: &mut String) {
     array.push('"');
 }
 
-/// The statement that writes a table, or the tables of a circle; `None` where they have no rows. The rows are its values: a server
-/// shows and logs the text of a statement, and not what is bound to it.
-fn statement(tables: &[Table<'_>], parcels: &[Parcel]) -> Option<Statement> {
-    let filled = tables.iter().zip(parcels).filter(|(_, parcel)| !parcel.rows.is_empty());
-    let (inserts, values): (Vec<String>, Vec<Value>) =
-        filled.enumerate().map(|(number, (table, parcel))| (insert(table, number + 1), array(parcel).into())).unzip();
+/// The statement that writes these tables. The rows are its values: a server shows and logs the text of a statement, and not what is
+/// bound to it.
+fn statement(tables: &[&Filled<'_>]) -> Statement {
+    let inserts: Vec<String> =
+        tables.iter().enumerate().map(|(number, filled)| insert(&filled.table, number + 1)).collect();
     let sql = match inserts.as_slice() {
-        [] => return None,
         [insert] => insert.clone(),
         // Foreign keys are looked at when the statement ends.
         inserts => {
@@ -162,7 +161,8 @@ fn statement(tables: &[Table<'_>], parcels: &[Parcel]) -> Option<Statement> {
             format!("WITH {} SELECT 1", parts.collect::<Vec<_>>().join(", "))
         }
     };
-    Some(Statement::from_sql_and_values(DbBackend::Postgres, sql, values))
+    let values = tables.iter().map(|filled| Value::from(filled.rows.as_str()));
+    Statement::from_sql_and_values(DbBackend::Postgres, sql, values)
 }
 
 /// All rows of a table, each of them an array, as elements of one.
@@ -199,21 +199,44 @@ fn insert(table: &Table<'_>, parameter: usize) -> String {
     )
 }
 
-/// What has been read and waits to be written.
-#[derive(Default)]
-pub(super) struct Waiting(Vec<(String, Statement)>);
+/// A table that has rows, as one array.
+struct Filled<'a> {
+    table: Table<'a>,
+    rows: String,
+}
 
-impl Waiting {
+/// What has been read and waits to be written: tables, or the tables of a circle together.
+#[derive(Default)]
+pub(super) struct Waiting<'a>(Vec<Vec<Filled<'a>>>);
+
+impl<'a> Waiting<'a> {
     /// Adds a table, or the tables of a circle.
-    pub(super) fn add(&mut self, tables: &[Table<'_>], parcels: &[Parcel]) {
-        let names: Vec<&str> = tables.iter().map(|table| table.pair.name.as_str()).collect();
-        self.0.extend(statement(tables, parcels).map(|statement| (names.join(", "), statement)));
+    pub(super) fn add(&mut self, tables: &[Table<'a>], parcels: &[Parcel]) {
+        let filled = tables.iter().zip(parcels).filter(|(_, parcel)| !parcel.rows.is_empty());
+        let group: Vec<_> = filled.map(|(table, parcel)| Filled { table: *table, rows: array(parcel) }).collect();
+        if !group.is_empty() {
+            self.0.push(group);
+        }
     }
 
-    /// Writes all of it, one table after the other.
-    pub(super) async fn write(&mut self, to: &mut Transaction) -> Result<(), Error> {
-        for (tables, statement) in self.0.drain(..) {
-            to.execute(statement).await.map_err(Error::database(format!("copying {tables}")))?;
+    /// Writes all of it: by one statement where no trigger could miss what one before it has written, otherwise table after
+    /// table.
+    pub(super) async fn write(&mut self, silenced: bool, to: &mut Transaction) -> Result<(), Error> {
+        const SEVERAL: &str = "copying small tables";
+        let groups = std::mem::take(&mut self.0);
+        if silenced && groups.len() > 1 {
+            to.execute_raw_sql("SAVEPOINT tenantry_parcels").await.map_err(Error::database(SEVERAL))?;
+            let all: Vec<&Filled<'_>> = groups.iter().flatten().collect();
+            if to.execute(statement(&all)).await.is_ok() {
+                return Ok(());
+            }
+            // One by one, to say which table it is.
+            to.execute_raw_sql("ROLLBACK TO SAVEPOINT tenantry_parcels").await.map_err(Error::database(SEVERAL))?;
+        }
+        for group in groups {
+            let names: Vec<&str> = group.iter().map(|filled| filled.table.pair.name.as_str()).collect();
+            let doing = format!("copying {}", names.join(", "));
+            to.execute(statement(&group.iter().collect::<Vec<_>>())).await.map_err(Error::database(doing))?;
         }
         Ok(())
     }
