@@ -195,7 +195,18 @@ pub async fn prepare(
     progress: &dyn Progress,
 ) -> Result<Prepared, Error> {
     // Both servers at the same time: most of a small plan is waiting for answers.
-    let (mut from, mut to) = tokio::try_join!(source.snapshot(), target.snapshot())?;
+    let snapshots = tokio::try_join!(source.snapshot(), target.snapshot())?;
+    prepare_in(snapshots, source, target, options, progress).await
+}
+
+/// The same in snapshots that are begun.
+pub(crate) async fn prepare_in(
+    (mut from, mut to): (Transaction, Transaction),
+    source: &Endpoint,
+    target: &Endpoint,
+    options: &Options,
+    progress: &dyn Progress,
+) -> Result<Prepared, Error> {
     let catalogs = tokio::try_join!(
         catalog::read(&mut from, &source.tenant_column),
         catalog::read(&mut to, &target.tenant_column)
@@ -206,8 +217,9 @@ pub async fn prepare(
     if is_same_database(source, target, &mut from, &mut to).await? {
         refusals.insert(0, Refusal::SameDatabase);
     }
-    for (side, endpoint, transaction) in [(Side::Source, source, &mut from), (Side::Target, target, &mut to)] {
-        match fence::holder(transaction, &endpoint.tenant).await? {
+    let holders = tokio::try_join!(fence::holder(&mut from, &source.tenant), fence::holder(&mut to, &target.tenant))?;
+    for (side, holder) in [(Side::Source, holders.0), (Side::Target, holders.1)] {
+        match holder {
             None => {}
             // The tenant has been here and is not any more: its next transfer may take that fence.
             Some(Holder::Left(_)) if side == Side::Target => {}

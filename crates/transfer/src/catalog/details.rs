@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use tenantry_connection::{Engine, Transaction};
 
 use super::{
-    postgres::{get, query},
+    postgres::{get, queries},
     sqlite,
 };
 use crate::Error;
@@ -108,17 +108,18 @@ pub(crate) async fn details(transaction: &mut Transaction) -> Result<Details, Er
         return Ok(details);
     }
     let mut details = Details::default();
-    if let Some(row) = query(transaction, SERVER).await?.first() {
+    let [server, sizes, constraints] = queries(transaction, [SERVER, SIZES, CONSTRAINTS]).await?;
+    if let Some(row) = server.first() {
         (details.version, details.number) = (get(row, "version")?, get(row, "number")?);
         details.encoding = get(row, "encoding")?;
     }
-    for row in query(transaction, SIZES).await? {
+    for row in sizes {
         let table = details.tables.entry(get(&row, "table_name")?).or_default();
         table.bytes = get::<i64>(&row, "bytes")?.unsigned_abs();
         table.rows = u64::try_from(get::<i64>(&row, "rows")?).ok();
         table.partitions = get::<bool>(&row, "partitioned")?.then(Vec::new);
     }
-    for row in query(transaction, CONSTRAINTS).await? {
+    for row in constraints {
         let table = details.tables.entry(get(&row, "table_name")?).or_default();
         let (kind, text): (String, String) = (get(&row, "kind")?, get(&row, "text")?);
         let check = Check { name: get(&row, "name")?, text, validated: get(&row, "validated")? };

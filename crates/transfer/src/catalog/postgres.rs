@@ -43,7 +43,9 @@ SELECT c.relname::text AS table_name, a.attname::text AS name, a.attnum,
 FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_class c ON c.oid = a.attrelid
 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
 WHERE n.nspname = pg_catalog.current_schema() AND c.relkind IN ('r', 'p') AND NOT c.relispartition
-  AND a.attnum > 0 AND NOT a.attisdropped) AS x
+  AND a.attnum > 0 AND NOT a.attisdropped
+-- Otherwise the sequence is looked for each time that it is named above.
+OFFSET 0) AS x
 ORDER BY x.table_name, x.attnum";
 
 /// A deferrable key cannot arbitrate ON CONFLICT, so it counts as unique but not as the primary key.
@@ -113,7 +115,8 @@ SELECT coalesce(pg_catalog.current_schema(), '') AS schema, r.rolsuper OR r.rolb
 FROM pg_catalog.pg_roles r LEFT JOIN pg_catalog.pg_namespace n ON n.nspname = 'tenantry' WHERE r.rolname = current_user";
 
 pub(super) async fn read(transaction: &mut Transaction, tenant_column: &str) -> Result<Catalog, Error> {
-    let rights = query(transaction, RIGHTS).await?;
+    let asked = [RIGHTS, TABLES, COLUMNS, UNIQUE, FOREIGN_KEYS, TRIGGERS, POLICIES];
+    let [rights, found, columns, unique, foreign_keys, triggers, permitted] = queries(transaction, asked).await?;
     let rights = rights.first().ok_or_else(|| Error::Request {
         problem: "the login's role is not in pg_roles; log in as a role of this server".to_owned(),
     })?;
@@ -133,11 +136,10 @@ pub(super) async fn read(transaction: &mut Transaction, tenant_column: &str) -> 
     };
 
     let mut tables = BTreeMap::new();
-    for row in query(transaction, TABLES).await? {
+    for row in found {
         let table = table(&row)?;
         tables.insert(table.name.clone(), table);
     }
-    let columns = query(transaction, COLUMNS).await?;
     // Most schemas define no type, and need not pay for the question.
     let mut types = Types::default();
     for row in &columns {
@@ -167,7 +169,7 @@ pub(super) async fn read(transaction: &mut Transaction, tenant_column: &str) -> 
             table.columns.push(column);
         }
     }
-    for row in query(transaction, UNIQUE).await? {
+    for row in unique {
         let (name, column): (String, String) = (get(&row, "name")?, get(&row, "column_name")?);
         let is_primary: bool = get(&row, "is_primary")?;
         let Some(table) = of(&mut tables, &row)? else { continue };
@@ -179,7 +181,7 @@ pub(super) async fn read(transaction: &mut Transaction, tenant_column: &str) -> 
             None => table.unique.push(Unique { name, columns: vec![column] }),
         }
     }
-    for row in query(transaction, FOREIGN_KEYS).await? {
+    for row in foreign_keys {
         let (name, parent): (String, String) = (get(&row, "name")?, get(&row, "parent")?);
         let parent_schema: String = get(&row, "parent_schema")?;
         let columns = (get(&row, "column_name")?, get(&row, "parent_column")?);
@@ -194,7 +196,7 @@ pub(super) async fn read(transaction: &mut Transaction, tenant_column: &str) -> 
             }
         }
     }
-    for row in query(transaction, TRIGGERS).await? {
+    for row in triggers {
         let trigger = Trigger {
             name: get(&row, "name")?,
             ours: get(&row, "ours")?,
@@ -207,7 +209,7 @@ pub(super) async fn read(transaction: &mut Transaction, tenant_column: &str) -> 
             table.triggers.push(trigger);
         }
     }
-    policies(&mut tables, &query(transaction, POLICIES).await?)?;
+    policies(&mut tables, &permitted)?;
     Ok(sort_tables(Engine::Postgres, schema, tables, tenant_column, rights))
 }
 
@@ -272,6 +274,24 @@ fn of<'a>(tables: &'a mut BTreeMap<String, Table>, row: &QueryResult) -> Result<
 
 pub(super) async fn query(transaction: &mut Transaction, sql: &str) -> Result<Vec<QueryResult>, Error> {
     ask(transaction, sql, "reading the catalogs").await
+}
+
+/// Several queries in one round trip, each with its rows.
+pub(super) async fn queries<const N: usize>(
+    transaction: &mut Transaction,
+    asked: [&str; N],
+) -> Result<[Vec<QueryResult>; N], Error> {
+    let numbered = asked.iter().enumerate();
+    let sql: Vec<String> =
+        numbered.map(|(part, sql)| format!("SELECT {part} AS part, q.* FROM ({sql}) AS q")).collect();
+    let mut found = [const { Vec::new() }; N];
+    for row in query(transaction, &sql.join("; ")).await? {
+        let part: i32 = get(&row, "part")?;
+        if let Some(rows) = usize::try_from(part).ok().and_then(|part| found.get_mut(part)) {
+            rows.push(row);
+        }
+    }
+    Ok(found)
 }
 
 pub(super) fn get<T: TryGetable>(row: &QueryResult, column: &str) -> Result<T, Error> {

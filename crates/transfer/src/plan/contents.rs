@@ -37,14 +37,13 @@ pub(super) async fn inspect(
         });
         ends.map(|(table, filter)| readable(table).then_some((table.from.as_str(), filter))).collect()
     };
-    let (here, there) = (asked(Side::Source), asked(Side::Target));
-    let (here, there) = tokio::try_join!(counts(from, &here), counts(to, &there))?;
-    // A schema has a few of these for each table, and hardly any has an answer: all are asked at once.
+    let (mut here, there) = (asked(Side::Source), asked(Side::Target));
+    // A schema has a few references for each table, and hardly any has an answer: all are asked with the counts.
     let readables = structure.pairs.iter().filter(|pair| readable(&pair.source));
     let referring: Vec<Referring<'_>> = readables.flat_map(|pair| within_tenant(structure, pair)).collect();
-    let asked: Vec<_> =
-        referring.iter().map(|refers| Some((refers.child.as_str(), refers.not_here.as_str()))).collect();
-    let lost = counts(from, &asked).await?;
+    here.extend(referring.iter().map(|refers| Some((refers.child.as_str(), refers.not_here.as_str()))));
+    let (mut here, there) = tokio::try_join!(counts(from, &here), counts(to, &there))?;
+    let lost = here.split_off(structure.pairs.len());
     let lost: Vec<Referring<'_>> =
         referring.into_iter().zip(lost).filter_map(|(refers, rows)| (rows > 0).then_some(refers)).collect();
     for (pair, (here, already_there)) in structure.pairs.iter().zip(here.into_iter().zip(there)) {

@@ -6,14 +6,14 @@ use tenantry_app_db::{
     AppDb, NewDataSource, NewPlacement, NewTransfer, PlacementRecord,
     entities::{SourceKind, TransferStep, tenants, transfers},
 };
-use tenantry_connection::{Actor, DataSourceUrl};
+use tenantry_connection::{Actor, DataSourceUrl, Transaction};
 use tenantry_realm::TenantKey;
 use uuid::Uuid;
 
 use super::{Done, Transfer, run::Run};
 use crate::{
     Endpoint, Error, Options, Plan, Progress, Refusal, Report, Step,
-    plan::{Prepared, prepare},
+    plan::{Prepared, prepare, prepare_in},
     verify,
 };
 
@@ -97,7 +97,7 @@ impl Request<'_> {
         progress.step(Step::Plan);
         match self.position().await? {
             Position::Target(record) => Ok(Preview::AlreadyPlaced { epoch: record.epoch }),
-            position => Ok(Preview::Copy(Box::new(self.prepare(&position, None, progress).await?.plan))),
+            position => Ok(Preview::Copy(Box::new(self.prepare(&position, None, None, progress).await?.plan))),
         }
     }
 
@@ -134,21 +134,28 @@ impl Request<'_> {
     async fn run_planned(&self, planned: Option<&Plan>, progress: &dyn Progress) -> Result<Outcome, Error> {
         self.check()?;
         self.options.interrupt.check()?;
+        let stop = &self.options.interrupt;
+        let (open, mut begun) = tokio::join!(self.under_way(), self.begin_early());
+        let mut open = open?;
         // What was given up is taken back first, and then it begins anew.
-        while let Some(open) = self.under_way().await? {
-            match self.go_on(open, progress).await? {
+        while let Some(record) = open {
+            begun = None;
+            match self.go_on(record, progress).await? {
                 // Where it has ended meanwhile, what it has come to is seen next.
                 None => {}
                 Some(Outcome::Placed(done)) if done.step == TransferStep::Aborted => {}
                 Some(outcome) => return Ok(outcome),
             }
+            open = self.under_way().await?;
         }
         let position = self.position().await?;
         if let Position::Target(record) = position {
+            drop(begun);
             return self.already_placed(&record, progress).await;
         }
         progress.step(Step::Plan);
-        let prepared = self.options.interrupt.ends(self.prepare(&position, None, progress)).await?;
+        let snapshots = begun.map(|(from, to)| Ok((from?, to?))).transpose()?;
+        let prepared = stop.ends(self.prepare(&position, None, snapshots, progress)).await?;
         if let Some(planned) = planned {
             planned.must_be(&prepared.plan)?;
         }
@@ -161,6 +168,16 @@ impl Request<'_> {
             Ok(run) => run.drive().await.map(Outcome::Placed),
             Err(error) => self.overtaken(error, progress).await,
         }
+    }
+
+    /// Logs in to both ends while the application database is asked: whoever has little to move waits for that longer than for most
+    /// of the rest. Not where an end is the application database, whose pool may have no other connection to ask with.
+    async fn begin_early(&self) -> Option<(Result<Transaction, Error>, Result<Transaction, Error>)> {
+        let (ends, stop) = ([&self.source, &self.target], &self.options.interrupt);
+        if ends.iter().any(|end| end.pool.url() == self.app_db.url()) {
+            return None;
+        }
+        Some(tokio::join!(stop.ends(self.source.snapshot()), stop.ends(self.target.snapshot())))
     }
 
     async fn write_data_source(&self) -> Result<(), Error> {
@@ -303,14 +320,19 @@ impl Request<'_> {
         })
     }
 
-    /// The plan, and what the application database has against it.
+    /// The plan, and what the application database has against it. In snapshots of both ends, where they are begun already.
     async fn prepare(
         &self,
         position: &Position,
         undoes: Option<Uuid>,
+        snapshots: Option<(Transaction, Transaction)>,
         progress: &dyn Progress,
     ) -> Result<Prepared, Error> {
-        let mut prepared = prepare(&self.source, &self.target, &self.options, progress).await?;
+        let (source, target, options) = (&self.source, &self.target, &self.options);
+        let mut prepared = match snapshots {
+            Some(snapshots) => prepare_in(snapshots, source, target, options, progress).await?,
+            None => prepare(source, target, options, progress).await?,
+        };
         let refusals = &mut prepared.plan.refusals;
         if let Some(undoes) = undoes {
             // The kept rows are replaced, and the fence over them is the transfer's that is taken back.
@@ -340,7 +362,7 @@ impl Request<'_> {
         self.check()?;
         progress.step(Step::Plan);
         let position = self.position().await?;
-        self.options.interrupt.ends(self.prepare(&position, Some(undoes), progress)).await?.accepted()
+        self.options.interrupt.ends(self.prepare(&position, Some(undoes), None, progress)).await?.accepted()
     }
 
     /// Whether another tenant is in the way at the target. The placement itself asks again, in its own transaction.

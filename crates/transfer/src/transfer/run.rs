@@ -175,7 +175,7 @@ impl<'a> Run<'a> {
             return Ok(());
         }
         for side in sides {
-            let taken = self.change_unless_interrupted(*side, |found| match found {
+            let taken = self.change_unless_interrupted((*side, true), |found| match found {
                 Some(found) if found.is_moving(self.record.id) => Ok(Change::Raise(Holder::Moving(self.stamp()))),
                 // The last thing that is done before the end is recorded.
                 Some(Holder::Left(left)) if left == self.record.id => Ok(Change::Nothing),
@@ -454,8 +454,10 @@ impl<'a> Run<'a> {
 
     /// Raises the fence of one side, or takes it from whom it may be taken.
     async fn raise(&self, side: Side, may_take: impl Fn(&Holder) -> bool) -> Result<(), Error> {
+        // Who has planned has just seen it, and raising one is never nothing.
+        let look = self.prepared.is_none();
         let stamp = self.stamp();
-        self.change_unless_interrupted(side, |found| match found {
+        self.change_unless_interrupted((side, look), |found| match found {
             Some(Holder::Moving(other)) if other.transfer == stamp.transfer && other.epoch > stamp.epoch => {
                 Err(Error::TakenOver { transfer: stamp.transfer })
             }
@@ -488,9 +490,9 @@ impl<'a> Run<'a> {
     /// The same on the way forward, where waiting for open writers may be broken off.
     async fn change_unless_interrupted(
         &self,
-        side: Side,
+        (side, look): (Side, bool),
         decide: impl Fn(Option<Holder>) -> Result<Change, Error>,
     ) -> Result<(), Error> {
-        fence::change((side, true), self.end(side), self.other(side), &self.options, decide).await
+        fence::change((side, look), self.end(side), self.other(side), &self.options, decide).await
     }
 }
