@@ -12,7 +12,7 @@ mod clear;
 mod postgres;
 mod reference;
 #[cfg(feature = "sqlite")]
-mod sqlite;
+pub(crate) mod sqlite;
 
 #[cfg(not(feature = "postgres"))]
 use self::absent as postgres;
@@ -257,8 +257,7 @@ impl Table<'_> {
 
     /// Their names, and the tenant column's in the end.
     fn names(&self) -> Vec<&str> {
-        let tenant = self.structure.target.tenant_column.as_str();
-        self.copied().map(|(_, column)| column.name.as_str()).chain([tenant]).collect()
+        self.pair.written(self.structure)
     }
 
     fn reading(&self) -> Reading {

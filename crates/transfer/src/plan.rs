@@ -11,6 +11,7 @@ mod order;
 mod outside;
 mod reference;
 mod refusal;
+pub(crate) mod stored;
 mod structure;
 mod taken;
 

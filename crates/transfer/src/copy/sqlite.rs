@@ -4,23 +4,12 @@ use sqlx::{AssertSqlSafe, Sqlite, query::Query, sqlite::SqliteArguments};
 use tenantry_connection::Transaction;
 
 use super::Table;
-use crate::{
-    Error,
-    canonical::{self, Stored},
-    kind::Kind,
-    quote,
-};
-
-/// SQLite's limit of bound values in one statement.
-const VALUES: usize = 32_766;
-
-/// More rows in one statement gain nothing.
-const ROWS: usize = 200;
+use crate::{Error, canonical::Stored, plan::stored, quote};
 
 /// From either engine, as canonical texts.
 pub(super) async fn into(table: &Table<'_>, from: &mut Transaction, to: &mut Transaction) -> Result<(u64, u64), Error> {
     let names = table.names();
-    let most = (VALUES / names.len().max(1)).clamp(1, ROWS);
+    let most = stored::most_rows(names.len());
     let tenant = tenant(table)?;
     let reading = table.reading();
     let mut rows = reading.open(from).await?;
@@ -32,13 +21,10 @@ pub(super) async fn into(table: &Table<'_>, from: &mut Transaction, to: &mut Tra
         let ended = row.is_none();
         if let Some(row) = row {
             let row = table.sound(&reading, row)?;
-            for (position, column) in table.copied() {
-                batch.push(match row.values.get(position).and_then(Option::as_deref) {
-                    None => Stored::Null,
-                    Some(text) => canonical::to_sqlite(column.target, text)
-                        .map_err(|problem| table.value(&reading, &row, position, problem))?,
-                });
-            }
+            table
+                .pair
+                .store(&row, &mut batch)
+                .map_err(|(position, problem)| table.value(&reading, &row, position, problem))?;
             batch.push(tenant.clone());
         }
         let count = batch.len() / names.len();
@@ -57,8 +43,7 @@ pub(super) async fn into(table: &Table<'_>, from: &mut Transaction, to: &mut Tra
 /// The tenant's id as its column stores it.
 fn tenant(table: &Table<'_>) -> Result<Stored, Error> {
     let shape = &table.structure.target;
-    let kind = table.pair.target.column(&shape.tenant_column).map_or(Kind::Text, |column| column.kind);
-    canonical::to_sqlite(kind, &shape.tenant.to_string()).map_err(|problem| Error::Value {
+    table.pair.stored_tenant(table.structure).map_err(|problem| Error::Value {
         side: crate::Side::Target,
         table: table.pair.name.clone(),
         column: shape.tenant_column.clone(),
@@ -68,13 +53,7 @@ fn tenant(table: &Table<'_>) -> Result<Stored, Error> {
 }
 
 fn insert(table: &Table<'_>, names: &[&str], rows: usize) -> String {
-    let row = format!("({})", vec!["?"; names.len()].join(", "));
-    let mut sql = format!(
-        "INSERT INTO {} ({}) VALUES {}",
-        table.pair.target.into,
-        quote::identifiers(names.iter().copied()),
-        vec![row; rows].join(", ")
-    );
+    let mut sql = stored::insert(&table.pair.target.into, names, rows);
     if !table.empty {
         let key = quote::identifiers(table.pair.target.primary_key.iter().map(String::as_str));
         sql.push_str(&format!(" ON CONFLICT ({key}) DO NOTHING"));
@@ -90,7 +69,11 @@ async fn execute(table: &Table<'_>, to: &mut Transaction, sql: String, values: V
     query.execute(connection).await.map(|done| done.rows_affected()).map_err(Error::driver(doing()))
 }
 
-fn bind(query: Query<'static, Sqlite, SqliteArguments>, value: Stored) -> Query<'static, Sqlite, SqliteArguments> {
+/// The next value of a statement.
+pub(crate) fn bind(
+    query: Query<'static, Sqlite, SqliteArguments>,
+    value: Stored,
+) -> Query<'static, Sqlite, SqliteArguments> {
     match value {
         Stored::Null => query.bind(None::<String>),
         Stored::Integer(number) => query.bind(number),
