@@ -8,6 +8,7 @@
 mod details;
 mod postgres;
 mod sqlite;
+pub(crate) mod statement;
 mod types;
 
 pub(crate) use details::{Check, Details, TableDetails, details};

@@ -14,6 +14,7 @@ mod refusal;
 pub(crate) mod stored;
 mod structure;
 mod taken;
+mod trial;
 
 use serde::{Deserialize, Serialize};
 use tenantry_connection::{Engine, Transaction};

@@ -1,6 +1,7 @@
 //! What schemas have beyond tables with a uuid in front of their key: each either travels, or is refused by name before the
 //! first byte.
 
+mod checks;
 mod constraints;
 mod figures;
 mod keys;

@@ -9,7 +9,7 @@ use tenantry_connection::{Engine, Transaction};
 
 use super::{
     postgres::{get, queries},
-    sqlite,
+    sqlite, statement,
 };
 use crate::Error;
 
@@ -102,7 +102,7 @@ pub(crate) async fn details(transaction: &mut Transaction) -> Result<Details, Er
         let mut details = Details { version, encoding: "UTF8".to_owned(), ..Details::default() };
         for row in sqlite::query(transaction, sqlite::MADE_BY, None).await? {
             let (name, sql): (String, String) = (get(&row, "name")?, get(&row, "sql")?);
-            let checked_by = sqlite::has_check(&sql).then_some(sql);
+            let checked_by = statement::has_check(&sql).then_some(sql);
             details.tables.insert(name, TableDetails { checked_by, ..TableDetails::default() });
         }
         return Ok(details);

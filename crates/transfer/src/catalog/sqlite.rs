@@ -158,33 +158,6 @@ fn trigger(name: String, sql: &str) -> Trigger {
     }
 }
 
-/// Whether a table that was made by this statement has a CHECK. It is a reserved word, so that whatever is called so is quoted.
-pub(super) fn has_check(sql: &str) -> bool {
-    let mut rest = sql;
-    while let Some(first) = rest.chars().next() {
-        // Where what begins here ends; a quote within quotes is written twice and begins another, which comes to the same.
-        let (skipped, end) = match first {
-            '\'' | '"' | '`' => (1, first.to_string()),
-            '[' => (1, "]".to_owned()),
-            '-' if rest.starts_with("--") => (2, "\n".to_owned()),
-            '/' if rest.starts_with("/*") => (2, "*/".to_owned()),
-            _ => {
-                let is_word = |character: char| character.is_alphanumeric() || character == '_' || character == '$';
-                let length = rest.find(|character| !is_word(character)).unwrap_or(rest.len());
-                let (word, behind) = rest.split_at(length.max(first.len_utf8()));
-                if word.eq_ignore_ascii_case("check") {
-                    return true;
-                }
-                rest = behind;
-                continue;
-            }
-        };
-        let inside = rest.get(skipped..).unwrap_or_default();
-        rest = inside.split_once(end.as_str()).map_or("", |(_, behind)| behind);
-    }
-    false
-}
-
 pub(super) async fn query(
     transaction: &mut Transaction,
     sql: &str,
@@ -197,28 +170,4 @@ pub(super) async fn query(
 
 fn get<T: TryGetable>(row: &QueryResult, column: &str) -> Result<T, Error> {
     row.try_get("", column).map_err(Error::answer("reading the catalogs"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::has_check;
-
-    #[test]
-    fn a_check_is_a_word_and_no_text() {
-        for sql in [
-            "CREATE TABLE t (a CHECK (a > 0))",
-            "CREATE TABLE t (a, CONSTRAINT c check(a))",
-            "create table [ä] (é Check(1))",
-        ] {
-            assert!(has_check(sql), "{sql}");
-        }
-        for sql in [
-            "CREATE TABLE t (a, checked, a_check, check$)",
-            "CREATE TABLE \"check\" (a DEFAULT 'it''s a check', [check], `check`)",
-            "CREATE TABLE t (a -- check (a)\n, b /* check (b) */)",
-            "CREATE TABLE t (a /* check",
-        ] {
-            assert!(!has_check(sql), "{sql}");
-        }
-    }
 }

@@ -1,5 +1,5 @@
-//! Constraints that the target has and the source has not: tried on the source's rows where their text can be carried over,
-//! otherwise named as not tried. The bounds of a partitioned table's partitions are such a constraint.
+//! Constraints that a PostgreSQL target has and the source has not: tried on the source's rows where their text can be carried
+//! over, otherwise named as not tried. The bounds of a partitioned table's partitions are such a constraint.
 
 use std::collections::BTreeSet;
 
@@ -56,17 +56,6 @@ impl Inspection<'_> {
                 Some((rows, keys)) => {
                     self.refusals.push(Refusal::NoPartition { table: self.pair.name.clone(), rows, keys });
                 }
-            }
-        }
-        // SQLite tells no expression, but the text of a statement; whoever was made by the same one meets it. The log is ours.
-        if target.checked_by.is_some() && target.checked_by != source.checked_by && !self.pair.log {
-            let not_tried = notes.iter_mut().find_map(|note| match note {
-                Note::ChecksNotTried { tables } => Some(tables),
-                _ => None,
-            });
-            match not_tried {
-                Some(tables) => tables.push(self.pair.name.clone()),
-                None => notes.push(Note::ChecksNotTried { tables: vec![self.pair.name.clone()] }),
             }
         }
         if !untried.is_empty() {

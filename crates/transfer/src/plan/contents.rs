@@ -5,7 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use tenantry_connection::{Engine, Transaction};
 
-use super::{Note, Pair, PlannedTable, Reference, Refusal, Structure};
+use super::{
+    Note, Pair, PlannedTable, Reference, Refusal, Structure,
+    trial::{Trial, Trials},
+};
 use crate::{
     Error, Options, Progress, Side,
     canonical::{self, Problem},
@@ -46,6 +49,7 @@ pub(super) async fn inspect(
     let lost = here.split_off(structure.pairs.len());
     let lost: Vec<Referring<'_>> =
         referring.into_iter().zip(lost).filter_map(|(refers, rows)| (rows > 0).then_some(refers)).collect();
+    let mut trials = Trials::of(to).await?;
     for (pair, (here, already_there)) in structure.pairs.iter().zip(here.into_iter().zip(there)) {
         if already_there > 0 {
             refusals.push(Refusal::RowsInTarget { table: pair.name.clone(), rows: already_there });
@@ -68,7 +72,8 @@ pub(super) async fn inspect(
             }
             inspection.constraints(from, (own, other), notes).await?;
             if structure.is_across_engines() {
-                bytes = inspection.values(from, progress).await?;
+                let trial = trials.of_table(structure, pair, (own, other), options.samples);
+                bytes = inspection.values(from, trial, notes, progress).await?;
             } else {
                 bytes = share(own, rows);
                 progress.advance(&pair.name, rows);
@@ -202,8 +207,15 @@ impl Inspection<'_> {
         Ok(())
     }
 
-    /// Values that have no canonical text, or no place in the target's column. Returns the bytes of all texts.
-    async fn values(&mut self, from: &mut Transaction, progress: &dyn Progress) -> Result<u64, Error> {
+    /// Values that have no canonical text, or no place in the target's column; the other rows are tried where that is to be.
+    /// Returns the bytes of all texts.
+    async fn values(
+        &mut self,
+        from: &mut Transaction,
+        mut trial: Option<Trial<'_>>,
+        notes: &mut Vec<Note>,
+        progress: &dyn Progress,
+    ) -> Result<u64, Error> {
         let reading = self.structure.reading(Side::Source, self.pair, false);
         let mut found: BTreeMap<(usize, Problem), (u64, Vec<String>)> = BTreeMap::new();
         let mut stream = reading.open(from).await?;
@@ -218,12 +230,16 @@ impl Inspection<'_> {
                     readable.then_some((position, problem))
                 });
             let problems: Vec<(usize, Problem)> = row.problems.iter().copied().chain(unfit).collect();
+            let sound = problems.is_empty();
             for problem in problems {
                 let (rows, keys) = found.entry(problem).or_default();
                 *rows += 1;
                 if keys.len() < self.options.samples {
                     keys.push(reading.print_key(&row));
                 }
+            }
+            if let Some(trial) = trial.as_mut().filter(|_| sound) {
+                trial.row(&reading, row).await;
             }
             pending += 1;
             if pending == 1000 {
@@ -232,6 +248,9 @@ impl Inspection<'_> {
             }
         }
         progress.advance(&self.pair.name, pending);
+        if let Some(trial) = trial {
+            trial.end(&reading, self.refusals, notes).await;
+        }
         for ((position, problem), (rows, keys)) in found {
             let column = self.pair.columns.get(position).map(|column| column.name.clone()).unwrap_or_default();
             // A whole column of another type has been refused already, once.

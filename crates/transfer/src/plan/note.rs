@@ -26,8 +26,8 @@ pub enum Note {
         /// Their names.
         constraints: Vec<String>,
     },
-    /// Tables of an SQLite target with CHECK constraints. They are not tried on the source's rows; a row that breaks one ends the
-    /// copy, and nothing of it stays.
+    /// Tables of an SQLite target with CHECK constraints that could not be tried, or not on all of the source's rows: they call a
+    /// function that is not there, or take too long. A row that breaks one ends the copy, and nothing of it stays.
     ChecksNotTried {
         /// The tables.
         tables: Vec<String>,
@@ -81,7 +81,7 @@ impl fmt::Display for Note {
             ),
             Self::ChecksNotTried { tables } => write!(
                 f,
-                "the CHECK constraints of {} in the target are not tried before the copy; a row that breaks one ends it",
+                "the CHECK constraints of {} in the target could not be tried on every row; a row that breaks one ends the copy",
                 tables.join(", ")
             ),
             Self::Computed { table, column } => write!(

@@ -192,7 +192,7 @@ pub enum Refusal {
     Check {
         /// The table.
         table: String,
-        /// The constraint's name in the target.
+        /// The constraint's name in the target; in an SQLite file that gives it none, its expression.
         constraint: String,
         /// How many rows.
         rows: u64,

@@ -47,6 +47,8 @@ enum Where {
     Everywhere,
     Plain,
     Turned,
+    /// On SQLite only.
+    File,
 }
 
 #[derive(Clone)]
@@ -237,6 +239,7 @@ impl Where {
             Self::Everywhere => true,
             Self::Plain => form == Form::Plain,
             Self::Turned => form == Form::Turned,
+            Self::File => form == Form::File,
         }
     }
 }
@@ -248,7 +251,9 @@ impl Column {
         let mut checks = Vec::new();
         if !fitting.is_empty() && rng.chance(2) {
             let check = rng.one_of(&fitting);
-            checks.push((check.1, check.2, Where::random(rng)));
+            let only_in_files = portable && check.2 && rng.chance(3);
+            let place = if only_in_files { Where::File } else { Where::random(rng) };
+            checks.push((check.1, check.2, place));
         }
         // A value that only some of the columns of this type on SQLite can hold is not looked for there.
         let not_null = (!portable && rng.chance(4)).then(|| Where::random(rng));

@@ -1,10 +1,9 @@
-//! Constraints that only the target has.
+//! Constraints that only a PostgreSQL target has.
 
-use tenantry_connection::Engine;
 use tenantry_transfer::{Error, Note, Options, Refusal, copy::Copying};
 use uuid::Uuid;
 
-use crate::transfer::world::{Db, agreed, moved, planned, refused, two};
+use crate::transfer::world::{agreed, moved, planned, refused, two};
 
 /// Row 33 of the traps that others fell into: what the target refuses was found after hours of copying.
 #[tokio::test(flavor = "multi_thread")]
@@ -180,49 +179,4 @@ async fn a_trigger_of_a_partition_is_the_tables() {
     let id = Uuid::new_v4();
     let expected = Refusal::Triggers { table: "items".to_owned(), triggers: vec!["change".to_owned()] };
     assert_eq!(refused(&source.end(id), &target.end(id)).await, [expected]);
-}
-
-/// SQLite has nothing to say of a CHECK but the text of a table. The plan says that it is not tried, unless the source was made by
-/// the same text.
-#[tokio::test(flavor = "multi_thread")]
-async fn of_sqlite_the_plan_says_that_checks_are_not_tried() {
-    let items = |check: &str| {
-        format!(
-            "CREATE TABLE items (tenant_id uuid_text NOT NULL, id integer NOT NULL {check}, PRIMARY KEY (tenant_id, id))"
-        )
-    };
-    let note = Note::ChecksNotTried { tables: vec!["items".to_owned()] };
-    let narrow = Db::new(Engine::Sqlite).await;
-    narrow.execute(&items("CHECK (id < 3)")).await;
-    for (engine, check, told) in [
-        (Engine::Postgres, "", true),
-        (Engine::Sqlite, "", true),
-        (Engine::Sqlite, "CHECK (id < 4)", true),
-        (Engine::Sqlite, "CHECK (id < 3)", false),
-    ] {
-        let source = Db::new(engine).await;
-        source
-            .execute(&items(check).replace("uuid_text", if engine == Engine::Postgres { "uuid" } else { "uuid_text" }))
-            .await;
-        let id = Uuid::new_v4();
-        let text = match engine {
-            Engine::Postgres => format!("'{id}'"),
-            Engine::Sqlite => format!("x'{}'", id.simple()),
-        };
-        source.execute(&format!("INSERT INTO items VALUES ({text}, 1), ({text}, 2)")).await;
-        let (from, to) = (source.end(id), narrow.end(id));
-        let plan = planned(&from, &to).await;
-        assert_eq!(plan.refusals, []);
-        assert_eq!(plan.notes.contains(&note), told, "{engine} {check}: {:?}", plan.notes);
-        if !check.contains("< 3") {
-            source.execute(&format!("INSERT INTO items VALUES ({text}, 3)")).await;
-            let ended = moved(&from, &to, &Options::default(), Copying::default()).await;
-            assert!(matches!(&ended, Err(Error::Driver { .. } | Error::Database { .. })), "{ended:?}");
-            assert_eq!(
-                narrow.texts("SELECT CAST(id AS text) AS t FROM items").await,
-                [] as [String; 0],
-                "nothing stays of it"
-            );
-        }
-    }
 }
