@@ -7,5 +7,6 @@ mod few_rows;
 mod random;
 mod schemas;
 mod storm;
+mod under_way;
 mod unexplained;
 mod world;

@@ -13,7 +13,9 @@ use uuid::Uuid;
 
 use super::{
     place::Place,
-    transfers::{Ends, TransferAction, TransferReport, TransferTarget, continue_transfer, plan_transfer, run_transfer},
+    transfers::{
+        Ends, TransferAction, TransferReport, TransferTarget, came_to, continue_transfer, plan_transfer, run_transfer,
+    },
 };
 use crate::{Error, Tenantry};
 
@@ -148,12 +150,18 @@ async fn act<M: MigratorTrait>(
         entry.target = Some(DataSourceUrl::parse(url)?);
     }
     match (action, &record.url, open) {
-        // Cut over, and then interrupted.
-        (SplitAction::Run, Some(_), Some(open)) => {
-            let resume = TransferAction::Resume;
-            entry.done(continue_transfer(tenantry, open.id, resume, &options, actor, progress).await?, "placed");
+        (SplitAction::Run | SplitAction::DryRun, Some(_), Some(open)) => {
+            let here = Place::current(tenantry, record)?;
+            let open = came_to(open, here.url.as_str(), &here.key.to_string())?;
+            // Cut over, and then interrupted.
+            if action == SplitAction::DryRun {
+                entry.outcome = "already_placed";
+            } else {
+                let resume = TransferAction::Resume;
+                entry.done(continue_transfer(tenantry, open.id, resume, &options, actor, progress).await?, "placed");
+            }
         }
-        (SplitAction::DryRun, Some(_), _) => entry.outcome = "already_placed",
+        (SplitAction::DryRun, Some(_), None) => entry.outcome = "already_placed",
         (SplitAction::Run, Some(_), None) => {
             entry.report = Some(compare(tenantry, record, wanted, progress).await?);
             entry.outcome = "already_placed";

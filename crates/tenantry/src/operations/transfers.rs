@@ -1,21 +1,25 @@
 //! Transfers: any tenant from where it is to another data source, one at a time or many. What it means to copy, verify and cut
 //! over is `tenantry-transfer`'s; here is decided from where to where, and with which logins.
 
-use std::{future::Future, sync::Arc};
+use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use futures_util::{StreamExt, stream};
 use sea_orm_migration::MigratorTrait;
 use serde::Serialize;
 use tenantry_app_db::entities::{SourceKind, TransferStep, transfers::Model};
-use tenantry_connection::{Actor, DataSourceUrl, Pool};
+use tenantry_connection::{Actor, DataSourceUrl};
 use tenantry_data_source::with_causes;
 use tenantry_transfer::{
-    Done, Error as TransferError, Options, Outcome, Plan, Preview, Progress, Report, Request, Transfer, purge,
+    Done, Error as TransferError, Options, Outcome, Plan, Preview, Progress, Report, Transfer, purge,
 };
 use uuid::Uuid;
 
+mod ends;
 mod summary;
+
+use ends::Open;
+pub(super) use ends::{Ends, came_to};
 
 use super::{
     create_tenant::Logins,
@@ -419,7 +423,7 @@ async fn run<M: MigratorTrait>(
     (report.source, report.target) = (Some(ends.from.url.clone()), Some(ends.to.url.clone()));
     if ends.is_there() {
         // Placed, and then interrupted: it goes on.
-        if let Some(open) = tenantry.app_db().transfer_under_way(tenant).await? {
+        if let Some(open) = ends.unfinished(tenantry).await? {
             return act(tenantry, open, TransferAction::Resume, (options, actor, progress), report).await;
         }
         report.outcome = "already_placed";
@@ -502,82 +506,4 @@ async fn purge_where_it_is(
     let done = purge(transfer, &current.endpoint(tenantry, &pool), progress).await;
     pool.close().await;
     done.map_err(|source| Error::Transfer { tenant, source: Box::new(source) })
-}
-
-/// From where to where.
-pub(super) struct Ends {
-    tenant: Uuid,
-    pub(super) subdomain: String,
-    epoch: i64,
-    pub(super) from: Place,
-    pub(super) to: Place,
-}
-
-impl Ends {
-    async fn decide(tenantry: &Tenantry, tenant: Uuid, target: &TransferTarget) -> Result<Self, Error> {
-        let record = tenantry.app_db().placement(tenant).await?;
-        let record = record.ok_or_else(|| Error::UnknownTenant(tenant.to_string()))?;
-        let from = Place::current(tenantry, &record)?;
-        let to = Place::wanted(tenantry, &record, target)?;
-        Ok(Self { tenant, subdomain: record.subdomain, epoch: record.epoch, from, to })
-    }
-
-    /// Whether the tenant is already where it shall go.
-    fn is_there(&self) -> bool {
-        self.from.placement.url.as_ref() == Some(&self.to.url) && self.from.key == self.to.key
-    }
-
-    /// Ends that were decided elsewhere.
-    pub(super) fn of(tenant: Uuid, subdomain: String, epoch: i64, from: Place, to: Place) -> Self {
-        Self { tenant, subdomain, epoch, from, to }
-    }
-
-    pub(super) async fn open(&self, tenantry: &Tenantry, options: &Options) -> Result<Open, Error> {
-        let parallel = options.parallel;
-        Ok(Open { from: self.from.pool(tenantry, parallel).await?, to: self.to.pool(tenantry, parallel).await? })
-    }
-
-    async fn open_with<M: MigratorTrait>(&self, tenantry: &Tenantry, stand_in: &StandIn) -> Result<Open, Error> {
-        let to = stand_in.prepare::<M>(tenantry).await?;
-        Ok(Open { from: self.from.pool(tenantry, 1).await?, to })
-    }
-}
-
-/// Both ends' connections, for one transfer.
-pub(super) struct Open {
-    from: Pool,
-    to: Pool,
-}
-
-impl Open {
-    pub(super) fn request<'a>(
-        &self,
-        tenantry: &'a Tenantry,
-        ends: &Ends,
-        actor: &Actor,
-        options: &Options,
-    ) -> Request<'a> {
-        let mut to = ends.to.placement.clone();
-        to.url = Some(self.to.url().clone());
-        Request {
-            app_db: tenantry.app_db(),
-            tenant: ends.tenant,
-            source: ends.from.endpoint(tenantry, &self.from),
-            target: ends.to.endpoint(tenantry, &self.to),
-            expected_epoch: ends.epoch,
-            from: ends.from.placement.clone(),
-            to,
-            data_source: None,
-            actor: actor.clone(),
-            options: options.clone(),
-        }
-    }
-
-    pub(super) fn close(&self) -> impl Future<Output = ()> + use<> {
-        let (from, to) = (self.from.clone(), self.to.clone());
-        async move {
-            from.close().await;
-            to.close().await;
-        }
-    }
 }

@@ -1,0 +1,128 @@
+//! What an operator asks of a tenant while a transfer of it is under way that nobody runs: nothing sends it elsewhere than asked.
+
+use std::{
+    panic::AssertUnwindSafe,
+    sync::atomic::{AtomicUsize, Ordering},
+};
+
+use futures_util::FutureExt;
+use tenantry::operations::{
+    SplitAction, TransferAction, TransferReport, TransferTarget, continue_transfer, list_transfers, run_transfer,
+    split_tenants,
+};
+use tenantry_connection::Actor;
+use tenantry_migrations::TenantDataMigrator;
+use tenantry_transfer::{Options, Progress, Unwatched};
+use uuid::Uuid;
+
+use crate::world::{Place, World, on_both_engines};
+
+on_both_engines!(who_asks_for_where_a_tenant_is_does_not_send_it_elsewhere,);
+
+/// Ends a run at the point of this name, the first or a later time that it comes there, as the end of its process would.
+struct DiesAt(&'static str, AtomicUsize);
+
+impl Progress for DiesAt {
+    fn point(&self, name: &'static str) {
+        if name == self.0 && self.1.fetch_sub(1, Ordering::Relaxed) == 1 {
+            // Not `panic!`, whose message would look like a failure.
+            std::panic::resume_unwind(Box::new("died"));
+        }
+    }
+}
+
+fn to(place: &Place) -> TransferTarget {
+    TransferTarget {
+        data_source: Some((place.url.clone(), place.logins.clone())),
+        prepare: true,
+        ..TransferTarget::default()
+    }
+}
+
+async fn run(world: &World, tenant: Uuid, place: &Place, progress: &dyn Progress) -> TransferReport {
+    let run = run_transfer::<TenantDataMigrator>;
+    run(&world.tenantry, tenant, &to(place), None, &Options::default(), &Actor::default(), progress).await.unwrap()
+}
+
+/// Begins to move the tenant and dies; answers the transfer that it leaves, which nobody is believed to run.
+async fn left(world: &World, tenant: Uuid, place: &Place, (at, times): (&'static str, usize)) -> Uuid {
+    let dies = DiesAt(at, AtomicUsize::new(times));
+    assert!(AssertUnwindSafe(run(world, tenant, place, &dies)).catch_unwind().await.is_err(), "it comes to {at}");
+    open(world, tenant).await
+}
+
+/// The transfer of the tenant that is under way, once the run that died has given its lease up.
+async fn open(world: &World, tenant: Uuid) -> Uuid {
+    loop {
+        let transfers = list_transfers(&world.tenantry, Some(tenant), 9).await.unwrap();
+        let open = transfers.iter().find(|transfer| transfer.under_way).unwrap_or_else(|| panic!("{transfers:#?}"));
+        if open.run_until.is_none() {
+            return open.id;
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
+async fn act(world: &World, transfer: Uuid, action: TransferAction) -> TransferReport {
+    let (options, actor) = (Options::default(), Actor::default());
+    continue_transfer(&world.tenantry, transfer, action, &options, &actor, &Unwatched).await.unwrap()
+}
+
+async fn placed_at(world: &World, tenant: Uuid) -> Option<String> {
+    world.tenantry.app_db().tenant(tenant).await.unwrap().unwrap().data_source_url
+}
+
+/// What was begun, and not cut over: from nothing done to both sides compared, and taking back.
+const BEFORE: [(&str, usize, &str); 4] = [
+    ("target unfenced", 1, "planned"),
+    ("fenced", 2, "fenced"),
+    ("verified", 2, "verified"),
+    ("source open again", 1, "aborting"),
+];
+
+/// A run to where the tenant was went on with whatever was under way, and moved it away with exit status 0.
+async fn who_asks_for_where_a_tenant_is_does_not_send_it_elsewhere(mut world: World) {
+    let (home, away) = (world.place("home"), world.place("away"));
+    let tenant = world.tenant_on("acme", &home).await.id;
+    for (at, times, step) in BEFORE {
+        let transfer = match step {
+            "aborting" => {
+                let transfer = left(&world, tenant, &away, ("fenced", 2)).await;
+                let dies = DiesAt(at, AtomicUsize::new(times));
+                let (options, actor) = (Options::default(), Actor::default());
+                let abort =
+                    continue_transfer(&world.tenantry, transfer, TransferAction::Abort, &options, &actor, &dies);
+                assert!(AssertUnwindSafe(abort).catch_unwind().await.is_err(), "it comes to {at}");
+                open(&world, tenant).await
+            }
+            _ => left(&world, tenant, &away, (at, times)).await,
+        };
+        let refused = run(&world, tenant, &home, &Unwatched).await;
+        assert_eq!((refused.outcome, refused.passed()), ("failed", false), "{step}: {refused:#?}");
+        assert_eq!((refused.transfer, refused.step), (Some(transfer), Some(step)), "{refused:#?}");
+        let error = refused.error.as_deref().unwrap();
+        let said = format!("to {}, is under way; resume or abort it first", away.url);
+        assert!(error.contains(&said), "{step}: {error}");
+        let asked = refused.to_string();
+        assert!(asked.ends_with(&format!("its transfer is {step}: resume or abort it")), "{asked}");
+        // The same of a command that takes tenants to the default place and finds this one in another.
+        for action in [SplitAction::DryRun, SplitAction::Run] {
+            let (target, actor) = (TransferTarget::default(), Actor::default());
+            let split = split_tenants::<TenantDataMigrator>;
+            let split = split(&world.tenantry, &[tenant], &target, action, &actor, &Unwatched).await.unwrap();
+            let error = split.tenants[0].error.as_deref().unwrap_or_else(|| panic!("{step}: {split:#?}"));
+            assert!(!split.passed() && error.contains(&said), "{step}: {split:#?}");
+        }
+        assert_eq!(placed_at(&world, tenant).await.as_deref(), Some(home.url.as_str()), "{step}");
+        let aborted = act(&world, transfer, TransferAction::Abort).await;
+        assert_eq!((aborted.outcome, aborted.passed()), ("aborted", true), "{step}: {aborted:#?}");
+        assert_eq!(run(&world, tenant, &home, &Unwatched).await.outcome, "already_placed", "{step}");
+    }
+    // Cut over: whoever asks for where the tenant is by now asks for its writes as well.
+    left(&world, tenant, &away, ("placed", 2)).await;
+    let refused = run(&world, tenant, &home, &Unwatched).await;
+    assert!(refused.error.is_some_and(|error| error.contains("is under way; resume or abort it first")));
+    let finished = run(&world, tenant, &away, &Unwatched).await;
+    assert_eq!((finished.outcome, finished.step), ("moved", Some("finished")), "{finished:#?}");
+    assert_eq!(placed_at(&world, tenant).await.as_deref(), Some(away.url.as_str()));
+}
