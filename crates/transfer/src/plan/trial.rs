@@ -339,6 +339,20 @@ mod tests {
                     let id = Some(id.to_string());
                     trial.row(&reading, Row { values: vec![id], problems: Vec::new() }).await;
                 }
+                trial.flush(&reading).await;
+                if let Place::Open(memory) = &mut trial.trials.memory
+                    && trial.stage == Stage::Under
+                {
+                    let kept = format!(
+                        "CREATE TABLE kept (rows CHECK (rows = 0)); INSERT INTO kept SELECT count(*) FROM {}; DROP TABLE kept",
+                        pair.name
+                    );
+                    assert_eq!(
+                        memory.run(&kept, Vec::new(), false, PATIENCE).await,
+                        Answer::Done,
+                        "rows that were tried"
+                    );
+                }
                 trial.end(&reading, &mut found.0, &mut found.1).await;
             }
             assert_eq!(found, (refusals, notes), "{patience:?}");
