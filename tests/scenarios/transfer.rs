@@ -9,4 +9,5 @@ mod schemas;
 mod storm;
 mod under_way;
 mod unexplained;
+mod waves;
 mod world;

@@ -462,7 +462,7 @@ impl Story<'_> {
             &actor,
             &Unwatched,
         )
-        .await?;
+        .await;
         report.tenants.into_iter().next().ok_or_else(|| Failure::Argument("no tenant was split".to_owned()))
     }
 

@@ -221,7 +221,7 @@ async fn kept_rows_are_a_note_while_they_are_fenced() {
         let target = TransferTarget { prepare: true, ..TransferTarget::default() };
         let split = async |action, tenants: &[Uuid]| {
             let (tenantry, actor) = (&world.tenantry, Actor::default());
-            split_tenants::<TenantDataMigrator>(tenantry, tenants, &target, action, &actor, &Unwatched).await.unwrap()
+            split_tenants::<TenantDataMigrator>(tenantry, tenants, &target, action, &actor, &Unwatched).await
         };
         let all = world.tenantry.app_db().tenants().await.unwrap();
         let ids: Vec<Uuid> = all.iter().map(|tenant| tenant.id).collect();

@@ -81,9 +81,12 @@ pub(crate) async fn run<A: Application>(args: Args) -> Result<Outcome, Failure> 
         let mut report = SplitReport { action, tenants: Vec::new() };
         for tenant in tenants {
             let bar = TransferBar::new(&tenant.subdomain);
-            let tenant = [tenant.id];
-            let one = operations::split_tenants::<A::TenantData>(tenantry, &tenant, &target, action, &actor, &bar);
-            report.tenants.extend(one.await?.tenants);
+            let id = [tenant.id];
+            let one = operations::split_tenants::<A::TenantData>(tenantry, &id, &target, action, &actor, &bar);
+            // Also of one that was removed since.
+            report.tenants.extend(
+                one.await.tenants.into_iter().map(|one| TenantSplit { subdomain: tenant.subdomain.clone(), ..one }),
+            );
         }
         answer::<A, _>(&report, args.format.json, text)?;
         Ok(Outcome::of(report.passed()))

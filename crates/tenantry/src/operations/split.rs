@@ -83,13 +83,10 @@ impl SplitReport {
     }
 }
 
-/// Splits the given tenants off, one after the other, and goes on past one tenant's failure. `M` is the application's tenant
-/// data migrator.
+/// Splits the given tenants off, one after the other, and goes on past whatever goes wrong with one of them, which is in its entry.
+/// `M` is the application's tenant data migrator.
 ///
 /// Cancel-safe as [`tenantry_transfer::Request::run`] is: run again, it continues.
-///
-/// # Errors
-/// [`Error::Store`] when the tenants could not be read. A tenant's own failure is in its entry.
 pub async fn split_tenants<M: MigratorTrait>(
     tenantry: &Tenantry,
     tenants: &[Uuid],
@@ -97,14 +94,13 @@ pub async fn split_tenants<M: MigratorTrait>(
     action: SplitAction,
     actor: &Actor,
     progress: &dyn Progress,
-) -> Result<SplitReport, Error> {
+) -> SplitReport {
     let mut report = SplitReport { action, tenants: Vec::new() };
     for tenant in tenants {
-        let record = tenantry.app_db().placement(*tenant).await?;
-        let record = record.ok_or_else(|| Error::UnknownTenant(tenant.to_string()))?;
         let mut entry = TenantSplit {
             tenant: *tenant,
-            subdomain: record.subdomain.clone(),
+            // Who cannot be looked up has no other name here.
+            subdomain: tenant.to_string(),
             target: None,
             outcome: "failed",
             plan: None,
@@ -113,13 +109,13 @@ pub async fn split_tenants<M: MigratorTrait>(
             error: None,
             remedy: None,
         };
-        if let Err(error) = act::<M>(tenantry, &record, target, action, actor, progress, &mut entry).await {
-            entry.done(TransferReport::of_failure(*tenant, record.subdomain, &error), "failed");
+        if let Err(error) = act::<M>(tenantry, *tenant, target, action, actor, progress, &mut entry).await {
+            entry.done(TransferReport::of_failure(*tenant, entry.subdomain.clone(), &error), "failed");
         }
         tenantry.manager().clear_tenant(*tenant).await;
         report.tenants.push(entry);
     }
-    Ok(report)
+    report
 }
 
 impl TenantSplit {
@@ -136,14 +132,16 @@ impl TenantSplit {
 
 async fn act<M: MigratorTrait>(
     tenantry: &Tenantry,
-    record: &PlacementRecord,
+    tenant: Uuid,
     wanted: &TransferTarget,
     action: SplitAction,
     actor: &Actor,
     progress: &dyn Progress,
     entry: &mut TenantSplit,
 ) -> Result<(), Error> {
-    let tenant = record.tenant;
+    let record = tenantry.app_db().placement(tenant).await?;
+    let record = &record.ok_or_else(|| Error::UnknownTenant(tenant.to_string()))?;
+    entry.subdomain.clone_from(&record.subdomain);
     let options = Options::default();
     let open = tenantry.app_db().transfer_under_way(tenant).await?;
     if let Some(url) = &record.url {

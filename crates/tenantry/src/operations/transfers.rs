@@ -20,6 +20,7 @@ mod summary;
 
 use ends::Open;
 pub(super) use ends::{Ends, came_to};
+use summary::Left;
 
 use super::{
     create_tenant::Logins,
@@ -84,6 +85,8 @@ pub struct TransferReport {
     pub error: Option<String>,
     /// What to do about it, where the error does not say it.
     pub remedy: Option<String>,
+    #[serde(skip)]
+    left: Left,
 }
 
 /// What came of many tenants' transfers.
@@ -167,6 +170,7 @@ impl TransferReport {
             purged: None,
             error: None,
             remedy: None,
+            left: Left::AsRecorded,
         }
     }
 
@@ -184,8 +188,9 @@ impl TransferReport {
         }
     }
 
+    /// Of a tenant whose turn had come, and of whom nothing was begun.
     pub(super) fn of_failure(tenant: Uuid, subdomain: String, error: &Error) -> Self {
-        let mut report = Self::new(tenant, subdomain);
+        let mut report = Self { left: Left::NotBegun, ..Self::new(tenant, subdomain) };
         report.failed(error);
         report
     }
@@ -300,11 +305,10 @@ pub async fn run_transfer<M: MigratorTrait>(
     Ok(report)
 }
 
-/// Moves many tenants to the target, at most `concurrency` at a time, and goes on past one tenant's failure. `watch` is asked
-/// once for each tenant, when its turn has come.
+/// Moves many tenants to the target, at most `concurrency` at a time, and goes on past whatever goes wrong with one of them, which
+/// is in its entry. `watch` is asked once for each tenant, when its turn has come.
 ///
-/// # Errors
-/// [`Error::Store`]. A tenant's own failure is in its entry.
+/// Cancel-safe as [`run_transfer`] is: run again, it goes on with those whose transfer was begun.
 pub async fn run_transfers<M: MigratorTrait>(
     tenantry: &Tenantry,
     tenants: &[Uuid],
@@ -313,17 +317,20 @@ pub async fn run_transfers<M: MigratorTrait>(
     options: &Options,
     actor: &Actor,
     watch: impl Fn(Uuid) -> Arc<dyn Progress>,
-) -> Result<TransfersReport, Error> {
-    let run = |tenant: Uuid| {
+) -> TransfersReport {
+    let run = |(place, tenant): (usize, Uuid)| {
         let progress = watch(tenant);
-        async move { run_transfer::<M>(tenantry, tenant, target, None, options, actor, progress.as_ref()).await }
+        async move {
+            let done = run_transfer::<M>(tenantry, tenant, target, None, options, actor, progress.as_ref()).await;
+            // Who could not be looked up has no other name here.
+            (place, done.unwrap_or_else(|error| TransferReport::of_failure(tenant, tenant.to_string(), &error)))
+        }
     };
-    let mut done = stream::iter(tenants.iter().copied()).map(run).buffered(concurrency.max(1));
-    let mut report = TransfersReport { tenants: Vec::new() };
-    while let Some(one) = done.next().await {
-        report.tenants.push(one?);
-    }
-    Ok(report)
+    // Who is done makes room for the next one, whatever those before them take.
+    let done = stream::iter(tenants.iter().copied().enumerate()).map(run).buffer_unordered(concurrency.max(1));
+    let mut done: Vec<(usize, TransferReport)> = done.collect().await;
+    done.sort_by_key(|(place, _)| *place);
+    TransfersReport { tenants: done.into_iter().map(|(_, report)| report).collect() }
 }
 
 /// Resumes, aborts, rolls back or purges a transfer.

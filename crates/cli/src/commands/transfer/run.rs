@@ -91,7 +91,13 @@ pub(super) async fn run<A: Application>(args: Args, json: bool) -> Result<Outcom
                 let done = operations::run_transfers::<A::TenantData>(
                     tenantry, &ids, &target, at_a_time, &options, &actor, watch,
                 );
-                let report = done.await?;
+                let mut report = done.await;
+                // Also of one that was removed since.
+                for tenant in &mut report.tenants {
+                    if let Some(name) = names.get(&tenant.tenant) {
+                        tenant.subdomain.clone_from(name);
+                    }
+                }
                 answer::<A, _>(&report, json, many)?;
                 Ok(Outcome::of(report.passed()))
             }

@@ -53,6 +53,15 @@ impl fmt::Display for Counts {
     }
 }
 
+/// What is true of a tenant whose transfer did not come to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Left {
+    /// What the record of its transfer says, if it has one.
+    AsRecorded,
+    /// Nothing was begun. The tenant may be no more.
+    NotBegun,
+}
+
 impl TransferReport {
     /// What was found of the write log, which is counted apart; `None` where no log was compared.
     pub fn write_log(&self) -> Option<String> {
@@ -66,6 +75,9 @@ impl TransferReport {
 
     /// What became of a tenant whose transfer did not come to its end.
     fn left(&self) -> String {
+        if self.left == Left::NotBegun {
+            return "nothing was begun".to_owned();
+        }
         let step = self.step.unwrap_or_default();
         let is = |other: TransferStep| step == other.as_str();
         if step.is_empty() || is(TransferStep::Aborted) {
