@@ -139,6 +139,8 @@ fn text(column: &str, kind: Kind) -> String {
     let column = quote::identifier(column);
     match kind {
         Kind::Bytes => format!("pg_catalog.encode({column}, 'hex')"),
+        // As its type writes it: a cast may leave something out, as that of trailing blanks does.
+        Kind::Other => format!("CASE WHEN {column} IS DISTINCT FROM NULL THEN pg_catalog.format('%s', {column}) END"),
         _ => format!("{column}::text"),
     }
 }
@@ -190,7 +192,7 @@ fn order(engine: Engine, column: &str, kind: Kind) -> String {
         Engine::Postgres if kind.orders_as_number() || matches!(kind, Kind::Uuid | Kind::Bytes | Kind::Boolean) => {
             quoted
         }
-        Engine::Postgres => format!("({quoted}::text) COLLATE \"C\""),
+        Engine::Postgres => format!("({}) COLLATE \"C\"", text(column, kind)),
         Engine::Sqlite => format!("{} COLLATE BINARY", comparable(engine, &quoted, kind)),
     }
 }

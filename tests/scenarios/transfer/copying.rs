@@ -11,6 +11,7 @@ use tenantry_test_support::{
 use tenantry_transfer::{
     Endpoint, Error, Options, Progress, Unwatched,
     copy::{Copying, copy},
+    verify::Found,
 };
 use uuid::Uuid;
 
@@ -406,4 +407,45 @@ async fn check(ends: &Ends, twin: &Ends, back: &Ends, rows: &[Values], at: usize
     }
     assert_eq!(counted, expected, "{sql}");
     assert_eq!(found.source_digest == found.target_digest, expected == (0, 0, 0), "{sql}");
+}
+
+/// Between two servers a value is what it is spelled: what a digest told apart the search for keys took for the same, and the table was
+/// said to agree.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_spelled_otherwise_is_found_and_named() {
+    let ends = Ends::postgres(
+        "CREATE TABLE things (tenant_id uuid NOT NULL, id int NOT NULL, blank bpchar, js jsonb, plain json, \
+         PRIMARY KEY (tenant_id, id)); \
+         CREATE TABLE codes (tenant_id uuid NOT NULL, code char(3) NOT NULL, PRIMARY KEY (tenant_id, code))",
+    )
+    .await;
+    execute(
+        &ends.source,
+        &format!(
+            "INSERT INTO things SELECT '{TENANT}', n, 'a  ', '{{\"price\": 1.00}}', '{{\"a\":1}}' FROM generate_series(1, 9) AS n; \
+             INSERT INTO codes VALUES ('{TENANT}', 'ab'), ('{TENANT}', E'ab\\t'), ('{TENANT}', 'abc'), ('{TENANT}', '')"
+        ),
+    )
+    .await;
+    ends.copy().await;
+    ends.assert_agree(&ends.verify().await);
+    for (sql, column) in [
+        ("UPDATE things SET blank = 'a' WHERE id = 3", "blank"),
+        ("UPDATE things SET js = '{\"price\": 1.0}' WHERE id = 5", "js"),
+        ("UPDATE things SET plain = '{\"a\": 1}' WHERE id = 7", "plain"),
+    ] {
+        execute(&ends.target, sql).await;
+        let report = ends.verify().await;
+        assert!(!report.agrees(), "{sql}");
+        let found = report.tables.iter().flat_map(|table| &table.samples).find(|sample| match &sample.found {
+            Found::Different(columns) => columns == &[column],
+            _ => false,
+        });
+        assert!(found.is_some(), "{sql}: {}", report.summary());
+    }
+    // Keys in the order of their texts, blanks and all.
+    execute(&ends.target, "DELETE FROM codes WHERE code = 'abc'").await;
+    let report = ends.verify().await;
+    let codes = report.tables.iter().find(|table| table.table == "codes").unwrap();
+    assert_eq!((codes.missing, codes.extra, codes.different), (1, 0, 0), "{}", report.summary());
 }

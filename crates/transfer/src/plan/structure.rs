@@ -178,6 +178,8 @@ impl Structure {
     pub(crate) fn reading(&self, side: Side, pair: &Pair, ordered: bool) -> Reading {
         let shape = self.shape(side);
         let kind = |column: &PlannedColumn| match side {
+            // Where both ends spell it alike, what is spelled otherwise is something else: 1.00 is not 1.0.
+            _ if column.source == Kind::Json && !self.is_across_engines() => Kind::Other,
             Side::Source => column.source,
             Side::Target => column.target,
         };
