@@ -20,7 +20,7 @@ use crate::kind::Kind;
 /// What PostgreSQL's output of dates, intervals, floats and money depends on, pinned for the transaction.
 pub(crate) const POSTGRES_SETTINGS: &str = "SET LOCAL datestyle = 'ISO, YMD'; SET LOCAL timezone = 'UTC'; \
      SET LOCAL intervalstyle = 'postgres'; SET LOCAL extra_float_digits = 3; SET LOCAL bytea_output = 'hex'; \
-     SET LOCAL lc_monetary = 'C'; SET LOCAL xmloption = 'content'";
+     SET LOCAL lc_monetary = 'C'; SET LOCAL xmloption = 'content'; SET LOCAL array_nulls = on";
 
 /// Why a stored value has no canonical text, or no place in the target's column. Never carries the value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, thiserror::Error)]

@@ -113,6 +113,8 @@ pub struct Column {
     pub sequence: Option<String>,
     /// The role may read that sequence and move it on.
     pub counts: bool,
+    /// Somebody has defined what a text becomes that is cast to its type: not what the type reads it as.
+    pub own_cast: bool,
 }
 
 /// A unique constraint or index.

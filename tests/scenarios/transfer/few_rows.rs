@@ -155,3 +155,29 @@ async fn a_row_that_is_refused_is_told_with_its_table() {
     ends.apply(&ends.prepare().await, CLEAR).await.unwrap();
     ends.assert_agree(&ends.verify().await);
 }
+
+/// What a database is set to is no part of a value: every null arrived as a word, and a cast that somebody defined for their own
+/// convenience read the texts.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_setting_and_no_cast_reads_the_texts() {
+    const TABLES: &str = "CREATE TYPE pair AS (a int, b int); \
+        CREATE FUNCTION swapped(text) RETURNS pair LANGUAGE sql IMMUTABLE AS 'SELECT ROW(5, 0)::pair'; \
+        CREATE CAST (text AS pair) WITH FUNCTION swapped(text); \
+        CREATE TABLE odd (tenant_id uuid NOT NULL, id int NOT NULL, note text, js jsonb, PRIMARY KEY (tenant_id, id)); \
+        CREATE TABLE pairs (tenant_id uuid NOT NULL, id int NOT NULL, pair pair, PRIMARY KEY (tenant_id, id))";
+    let mut ends = Ends::postgres(TABLES).await;
+    let database = &ends.databases[1];
+    let off = format!("ALTER DATABASE \"{}\" SET array_nulls = off", database.name);
+    tokio::task::block_in_place(|| database.psql(&database.superuser, &off)).unwrap();
+    ends.target = ends.target_as(|database| &database.superuser, Default::default());
+    execute(
+        &ends.source,
+        &format!("INSERT INTO odd VALUES ('{TENANT}', 1, NULL, NULL), ('{TENANT}', 2, 'NULL', 'null')"),
+    )
+    .await;
+    execute(&ends.source, &format!("INSERT INTO pairs VALUES ('{TENANT}', 1, ROW(1, 2)), ('{TENANT}', 2, NULL)")).await;
+    ends.copy().await;
+    ends.assert_agree(&ends.verify().await);
+    assert_eq!(number(&ends.target, "SELECT count(*) FROM odd WHERE note IS NULL AND js IS NULL").await, 1);
+    assert_eq!(number(&ends.target, "SELECT (pair).b::bigint FROM pairs WHERE id = 1").await, 2);
+}

@@ -31,6 +31,11 @@ SELECT c.relname::text AS table_name, a.attname::text AS name, a.attnum,
        a.atttypid::bigint AS type, t.typnamespace = 'pg_catalog'::pg_catalog.regnamespace AS builtin,
        CASE WHEN a.attcollation <> t.typcollation
             THEN (SELECT l.collname::text FROM pg_catalog.pg_collation l WHERE l.oid = a.attcollation) END AS collation,
+       CASE t.typtype WHEN 'd' THEN EXISTS (SELECT FROM pg_catalog.pg_cast k
+                                            WHERE k.castsource = 'text'::pg_catalog.regtype AND k.oid >= 16384 AND k.castmethod <> 'i')
+            ELSE a.atttypid IN (SELECT k.casttarget FROM pg_catalog.pg_cast k
+                                WHERE k.castsource = 'text'::pg_catalog.regtype AND k.oid >= 16384 AND k.castmethod <> 'i')
+            END AS own_cast,
        a.atthasdef AS has_default, a.attgenerated <> '' AS generated, a.attidentity <> '' AS identity,
        CASE WHEN a.attgenerated <> '' THEN (SELECT pg_catalog.pg_get_expr(d.adbin, d.adrelid)
             FROM pg_catalog.pg_attrdef d WHERE d.adrelid = c.oid AND d.adnum = a.attnum) END AS expression,
@@ -164,6 +169,7 @@ pub(super) async fn read(transaction: &mut Transaction, tenant_column: &str) -> 
             identity: get(&row, "identity")?,
             sequence: get(&row, "sequence")?,
             counts: get(&row, "counts")?,
+            own_cast: get(&row, "own_cast")?,
         };
         if let Some(table) = of(&mut tables, &row)? {
             table.columns.push(column);

@@ -76,6 +76,7 @@ async fn table(transaction: &mut Transaction, name: String) -> Result<Table, Err
             identity: false,
             sequence: None,
             counts: true,
+            own_cast: false,
         });
     }
     primary_key.sort();

@@ -49,11 +49,14 @@ impl Parcel {
     }
 }
 
-/// How many of the first groups are read together: small ones, whose rows nobody else may have brought already.
+/// How many of the first groups are read together: small ones, whose rows nobody else may have brought already, and whose values a
+/// text stands for.
 pub(super) fn together(groups: &[Vec<Table<'_>>]) -> usize {
     let mut left = TABLES;
     let small = |group: &&Vec<Table<'_>>| {
-        let fits = group.len() <= left && group.iter().all(|table| table.empty && table.planned <= ROWS);
+        let reads = |table: &Table<'_>| !table.pair.target.columns.iter().any(|column| column.own_cast);
+        let is_small = |table: &Table<'_>| table.empty && table.planned <= ROWS && reads(table);
+        let fits = group.len() <= left && group.iter().all(is_small);
         left -= if fits { group.len() } else { 0 };
         fits
     };
