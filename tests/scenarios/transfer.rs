@@ -1,5 +1,6 @@
 //! Transfers of one tenant between any two databases: whatever an application's schema has in it.
 
+mod cascades;
 mod copying;
 mod ends;
 mod faults;

@@ -32,8 +32,8 @@ pub struct Catalog {
     pub schema: String,
     /// The tenant tables, by name.
     pub tables: BTreeMap<String, Table>,
-    /// Tables without the tenant column that refer to a tenant table, and to which: their rows belong to some tenant, but
-    /// nothing says to which.
+    /// Tables that refer to a tenant table and are none, and to which: without the tenant column their rows belong to some tenant,
+    /// but nothing says to which; with it they are in another schema, and called `schema.table`.
     pub unscoped: BTreeMap<String, String>,
     /// Tables that hold no tenant's rows. Those that tenant tables refer to are reference tables: their rows belong to
     /// everybody.
@@ -131,6 +131,8 @@ pub struct Unique {
 pub struct ForeignKey {
     /// Its name.
     pub name: String,
+    /// What statements read the referring rows from, where it is of a single partition.
+    pub child_from: Option<String>,
     /// The table it refers to.
     pub parent: String,
     /// What statements read that table from.
@@ -213,6 +215,7 @@ fn sort_tables(
     engine: Engine,
     schema: String,
     all: BTreeMap<String, Table>,
+    outsiders: Vec<(String, String)>,
     tenant_column: &str,
     rights: Rights,
 ) -> Catalog {
@@ -229,7 +232,8 @@ fn sort_tables(
         }
     }
     // Referring to a table that refers to a tenant table hides rows just as well, hence until nothing is added.
-    let mut unscoped: BTreeMap<String, String> = BTreeMap::new();
+    let outsiders = outsiders.into_iter().filter(|(_, parent)| tables.contains_key(parent));
+    let mut unscoped: BTreeMap<String, String> = outsiders.collect();
     loop {
         let found = others.iter().filter(|(name, _)| !is_ours(name) && !unscoped.contains_key(*name)).find_map(
             |(name, table)| {

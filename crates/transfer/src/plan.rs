@@ -160,6 +160,17 @@ impl Prepared {
         &self.plan
     }
 
+    /// What the target has of the tenant is to be replaced, and so deleted: adds what stands against that.
+    pub(crate) fn replacing(mut self) -> Self {
+        let unscoped = self.structure.target_unscoped.iter();
+        let refused = unscoped.map(|(table, references)| {
+            let (table, references) = (table.clone(), references.clone());
+            Refusal::Unscoped { side: Side::Target, table, references }
+        });
+        self.plan.refusals.extend(refused);
+        self
+    }
+
     /// The same, or an error that names every refusal.
     ///
     /// # Errors

@@ -68,7 +68,7 @@ async fn everything_that_does_not_fit_is_refused_at_once() {
             |expected: &dyn Fn(&Refusal) -> bool| assert!(found.iter().any(expected), "{from} to {to}: {found:#?}");
         has(&|refusal| matches!(refusal, Refusal::TableMissing { table } if table == "invoices"));
         has(
-            &|refusal| matches!(refusal, Refusal::Unscoped { table, references } if table == "lead_scores" && references == "leads"),
+            &|refusal| matches!(refusal, Refusal::Unscoped { table, references, .. } if table == "lead_scores" && references == "leads"),
         );
         has(
             &|refusal| matches!(refusal, Refusal::ColumnMissing { table, column } if table == "tasks" && column == "colour"),

@@ -65,18 +65,26 @@ WHERE n.nspname = pg_catalog.current_schema() AND c.relkind IN ('r', 'p') AND NO
   AND i.indisunique AND i.indisvalid AND i.indpred IS NULL AND i.indexprs IS NULL AND k.position <= i.indnkeyatts
 ORDER BY c.relname, NOT i.indisprimary, x.relname, k.position";
 
+/// Of this schema's tables, and of any other's that refer to them: deleting a row may take theirs along. A key of a single
+/// partition, or one that refers to one, counts as its table's.
 const FOREIGN_KEYS: &str = "
-SELECT c.relname::text AS table_name, k.conname::text AS name, p.relname::text AS parent, pn.nspname::text AS parent_schema,
-       a.attname::text AS column_name, pa.attname::text AS parent_column
+SELECT r.relname::text AS table_name, rn.nspname::text AS child_schema, k.conname::text AS name, u.position,
+       CASE WHEN c.relispartition THEN pg_catalog.format('%I.%I', cn.nspname, c.relname) END AS child_from,
+       q.relname::text AS parent, qn.nspname::text AS parent_schema, a.attname::text AS column_name, pa.attname::text AS parent_column
 FROM pg_catalog.pg_constraint k JOIN pg_catalog.pg_class c ON c.oid = k.conrelid
-JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-JOIN pg_catalog.pg_class p ON p.oid = k.confrelid JOIN pg_catalog.pg_namespace pn ON pn.oid = p.relnamespace
+JOIN pg_catalog.pg_namespace cn ON cn.oid = c.relnamespace
+JOIN pg_catalog.pg_class r ON r.oid = CASE WHEN c.relispartition THEN pg_catalog.pg_partition_root(c.oid) ELSE c.oid END
+JOIN pg_catalog.pg_namespace rn ON rn.oid = r.relnamespace
+JOIN pg_catalog.pg_class p ON p.oid = k.confrelid
+JOIN pg_catalog.pg_class q ON q.oid = CASE WHEN p.relispartition THEN pg_catalog.pg_partition_root(p.oid) ELSE p.oid END
+JOIN pg_catalog.pg_namespace qn ON qn.oid = q.relnamespace
 CROSS JOIN LATERAL ROWS FROM (pg_catalog.unnest(k.conkey), pg_catalog.unnest(k.confkey))
   WITH ORDINALITY AS u (child_attnum, parent_attnum, position)
 JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum = u.child_attnum
 JOIN pg_catalog.pg_attribute pa ON pa.attrelid = p.oid AND pa.attnum = u.parent_attnum
-WHERE n.nspname = pg_catalog.current_schema() AND k.contype = 'f' AND k.conparentid = 0
-ORDER BY c.relname, k.conname, u.position";
+WHERE k.contype = 'f' AND k.conparentid = 0
+  AND (rn.nspname = pg_catalog.current_schema() OR qn.nspname = pg_catalog.current_schema())
+ORDER BY rn.nspname, r.relname, k.conname, k.oid, u.position";
 
 /// Bits of `tgtype`: 4 insert, 8 delete. A rule rewrites what COPY does not even see, so it counts as a trigger that
 /// nothing silences. A trigger of a single partition fires for the rows that are routed there, and counts as its table's.
@@ -187,18 +195,26 @@ pub(super) async fn read(transaction: &mut Transaction, tenant_column: &str) -> 
             None => table.unique.push(Unique { name, columns: vec![column] }),
         }
     }
+    let mut outsiders = Vec::new();
     for row in foreign_keys {
         let (name, parent): (String, String) = (get(&row, "name")?, get(&row, "parent")?);
         let parent_schema: String = get(&row, "parent_schema")?;
+        let child_schema: String = get(&row, "child_schema")?;
+        if child_schema != schema {
+            outsiders.push((format!("{child_schema}.{}", get::<String>(&row, "table_name")?), parent));
+            continue;
+        }
         let columns = (get(&row, "column_name")?, get(&row, "parent_column")?);
+        let begins = get::<i64>(&row, "position")? == 1;
         let Some(table) = of(&mut tables, &row)? else { continue };
-        match table.foreign_keys.last_mut().filter(|key| key.name == name) {
+        match table.foreign_keys.last_mut().filter(|_| !begins) {
             Some(key) => key.columns.push(columns),
             None => {
                 let parent_from = qualified(&parent_schema, &parent);
                 // A table of the same name in another schema is no tenant table of this one.
                 let parent = if parent_schema == schema { parent } else { format!("{parent_schema}.{parent}") };
-                table.foreign_keys.push(ForeignKey { name, parent, parent_from, columns: vec![columns] });
+                let child_from = get(&row, "child_from")?;
+                table.foreign_keys.push(ForeignKey { name, child_from, parent, parent_from, columns: vec![columns] });
             }
         }
     }
@@ -216,7 +232,7 @@ pub(super) async fn read(transaction: &mut Transaction, tenant_column: &str) -> 
         }
     }
     policies(&mut tables, &permitted)?;
-    Ok(sort_tables(Engine::Postgres, schema, tables, tenant_column, rights))
+    Ok(sort_tables(Engine::Postgres, schema, tables, outsiders, tenant_column, rights))
 }
 
 fn table(row: &QueryResult) -> Result<Table, Error> {

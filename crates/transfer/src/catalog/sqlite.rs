@@ -33,21 +33,44 @@ pub(super) async fn read(transaction: &mut Transaction, tenant_column: &str) -> 
         prepared |= name == SESSION_TABLE;
         tables.insert(name.clone(), table(transaction, name).await?);
     }
-    // A foreign key that names no column refers to the primary key.
-    let primary_keys: BTreeMap<String, Vec<String>> =
-        tables.iter().map(|(name, table)| (name.clone(), table.primary_key.clone())).collect();
+    // A name means the same however its letters are written. Here each is written as its table has it, and the tenant column as
+    // it was asked for.
+    for table in tables.values_mut() {
+        let is_tenant = |name: &String| name.eq_ignore_ascii_case(tenant_column);
+        let unique = table.unique.iter_mut().flat_map(|unique| &mut unique.columns);
+        let keys = table.foreign_keys.iter_mut().flat_map(|key| &mut key.columns).map(|(child, _)| child);
+        let columns = table.columns.iter_mut().map(|column| &mut column.name);
+        let names = columns.chain(&mut table.primary_key).chain(unique).chain(keys);
+        names.filter(|name| is_tenant(name)).for_each(|name| tenant_column.clone_into(name));
+    }
+    let parents: Vec<(String, Vec<String>, Vec<String>)> = tables
+        .values()
+        .map(|table| {
+            let columns = table.columns.iter().map(|column| column.name.clone()).collect();
+            (table.name.clone(), table.primary_key.clone(), columns)
+        })
+        .collect();
     for key in tables.values_mut().flat_map(|table| &mut table.foreign_keys) {
-        for (position, (_, parent_column)) in key.columns.iter_mut().enumerate() {
-            if parent_column.is_empty()
-                && let Some(column) = primary_keys.get(&key.parent).and_then(|columns| columns.get(position))
-            {
-                column.clone_into(parent_column);
+        let Some((parent, primary_key, columns)) =
+            parents.iter().find(|(name, ..)| name.eq_ignore_ascii_case(&key.parent))
+        else {
+            continue;
+        };
+        parent.clone_into(&mut key.parent);
+        for (position, (_, referred)) in key.columns.iter_mut().enumerate() {
+            // One that names no column refers to the primary key.
+            let spelled = match referred.is_empty() {
+                true => primary_key.get(position),
+                false => columns.iter().find(|column| column.eq_ignore_ascii_case(referred)),
+            };
+            if let Some(spelled) = spelled {
+                spelled.clone_into(referred);
             }
         }
     }
     let rights =
         Rights { bypasses_policies: true, temporary: true, silences_triggers: false, installs_fence: true, prepared };
-    Ok(sort_tables(Engine::Sqlite, "main".to_owned(), tables, tenant_column, rights))
+    Ok(sort_tables(Engine::Sqlite, "main".to_owned(), tables, Vec::new(), tenant_column, rights))
 }
 
 async fn table(transaction: &mut Transaction, name: String) -> Result<Table, Error> {
@@ -105,6 +128,7 @@ async fn table(transaction: &mut Transaction, name: String) -> Result<Table, Err
                 foreign_keys.push((
                     id,
                     ForeignKey {
+                        child_from: None,
                         name: format!("{name}.{} -> {parent}", pair.0),
                         parent_from: quote::identifier(&parent),
                         parent,

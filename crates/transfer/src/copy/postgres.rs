@@ -18,6 +18,7 @@ use self::parcel::Parcel;
 use super::Table;
 use crate::{
     Error,
+    catalog::ForeignKey,
     kind::Kind,
     plan::{Pair, Structure},
     quote,
@@ -185,9 +186,10 @@ pub(super) async fn check_foreign_keys(
             key.parent_from,
             found.collect::<Vec<_>>().join(" AND ")
         );
-        (format!("{} AS c", pair.target.from), condition)
+        (format!("{} AS c", key.child_from.as_ref().unwrap_or(&pair.target.from)), condition)
     });
     let questions: Vec<(String, String)> = questions.collect();
+    hold_parents(structure, &keys, to).await?;
     let asked: Vec<_> = questions.iter().map(|(from, condition)| Some((from.as_str(), condition.as_str()))).collect();
     let lost = crate::rows::counts(to, &asked).await?;
     match keys.iter().zip(lost).find(|(_, rows)| *rows > 0) {
@@ -196,6 +198,27 @@ pub(super) async fn check_foreign_keys(
             Err(Error::Unreferenced { table: pair.name.clone(), constraint: key.name.clone(), rows })
         }
     }
+}
+
+/// Holds what the tenant's rows refer to in tables that are not its own, until the transaction ends: whoever deletes one of them, and
+/// began before these rows were seen, is waited for, and whoever begins later waits and then sees them.
+async fn hold_parents(structure: &Structure, keys: &[(&Pair, &ForeignKey)], to: &mut Transaction) -> Result<(), Error> {
+    let is_copied = |name: &str| structure.pairs.iter().any(|pair| pair.name == name);
+    for (pair, key) in keys.iter().filter(|(_, key)| !is_copied(&key.parent)) {
+        let same = |(child, parent): &(String, String)| {
+            format!(" AND p.{} = c.{}", quote::identifier(parent), quote::identifier(child))
+        };
+        let sql = format!(
+            "SELECT pg_catalog.count(*) FROM (SELECT FROM {} AS p WHERE EXISTS (SELECT FROM {} AS c WHERE {}{}) FOR KEY SHARE OF p) AS held",
+            key.parent_from,
+            key.child_from.as_ref().unwrap_or(&pair.target.from),
+            structure.target.filter(),
+            key.columns.iter().map(same).collect::<String>(),
+        );
+        let doing = || format!("holding the rows of {} that {} refers to", key.parent, pair.name);
+        to.execute_raw_sql(&sql).await.map_err(Error::database(doing()))?;
+    }
+    Ok(())
 }
 
 /// Where rows arrive.

@@ -341,7 +341,9 @@ fn within_tenant<'a>(structure: &'a Structure, pair: &'a Pair) -> Vec<Referring<
     let mut seen = BTreeSet::new();
     references(structure, pair)
         .filter(|(_, key, columns)| !columns.is_empty() && structure.source.tenant_tables.contains(&key.parent))
-        .filter(|(_, key, columns)| seen.insert((key.parent.clone(), columns.clone())))
+        // Which rows the target would have in a partition, only the target can tell.
+        .filter(|(side, key, _)| *side == Side::Source || key.child_from.is_none())
+        .filter(|(_, key, columns)| seen.insert((key.parent.clone(), key.child_from.clone(), columns.clone())))
         .filter_map(|(_, key, columns)| referring(structure, pair, key, &columns))
         .collect()
 }
@@ -400,7 +402,7 @@ fn referring<'a>(
         .iter()
         .map(|(child, _)| format!(" AND {}", present(shape.engine, &format!("c.{}", quote::identifier(child)))))
         .collect();
-    let child = format!("{} AS c", pair.source.from);
+    let child = format!("{} AS c", key.child_from.as_ref().unwrap_or(&pair.source.from));
 
     Some(Referring {
         pair,

@@ -35,8 +35,10 @@ pub enum Refusal {
         /// The table.
         table: String,
     },
-    /// A table belongs to tenants but does not say to which.
+    /// A table refers to a tenant table and is none: it does not say whose its rows are, or is in another schema.
     Unscoped {
+        /// Which end.
+        side: Side,
         /// The table.
         table: String,
         /// The tenant table it refers to.
@@ -330,10 +332,10 @@ impl fmt::Display for Refusal {
             Self::TableMissing { table } => {
                 write!(f, "the target has no tenant table {table}; migrate it to the schema of the source")
             }
-            Self::Unscoped { table, references } => write!(
+            Self::Unscoped { side, table, references } => write!(
                 f,
-                "table {table} refers to {references} but has no tenant column, so its rows would stay behind; \
-                 give it the column"
+                "table {table} at the {side} refers to {references} but is no tenant table, so its rows would stay behind, and go \
+                 or dangle when those are deleted; give it the tenant column, in the same schema"
             ),
             Self::ColumnMissing { table, column } => {
                 write!(f, "the target has no column {table}.{column}; add it, or drop it from the source")

@@ -32,6 +32,8 @@ pub(crate) struct Structure {
     /// Tenant tables of the target that the source does not have.
     pub(crate) only_in_target: Vec<Table>,
     pub(crate) left_out: Vec<String>,
+    /// Tables of the target whose rows would go with those of a tenant table, or hang in the air without them.
+    pub(crate) target_unscoped: BTreeMap<String, String>,
     /// Tables of either end that hold no tenant's rows: reference tables, perhaps.
     pub(crate) source_others: BTreeMap<String, Table>,
     pub(crate) target_others: BTreeMap<String, Table>,
@@ -89,7 +91,8 @@ impl Structure {
             refusals.push(Refusal::NothingToCopy { schema, tenant_column });
         }
         for (table, references) in &source.unscoped {
-            refusals.push(Refusal::Unscoped { table: table.clone(), references: references.clone() });
+            let (table, references) = (table.clone(), references.clone());
+            refusals.push(Refusal::Unscoped { side: Side::Source, table, references });
         }
         if !to.rights.prepared {
             let missing = match to.engine {
@@ -136,6 +139,7 @@ impl Structure {
             only_in_target,
             left_out: source.left_out.into_iter().collect(),
             source_others: source.others,
+            target_unscoped: target.unscoped,
             target_others: target.others,
             silence,
         };
@@ -160,7 +164,7 @@ impl Structure {
             ),
             Engine::Sqlite => format!(
                 "SELECT t.name AS name FROM sqlite_schema AS t, pragma_table_xinfo(t.name) AS c \
-                 WHERE t.type = 'table' AND t.sql NOT LIKE 'CREATE VIRTUAL TABLE%' AND c.name = {}",
+                 WHERE t.type = 'table' AND t.sql NOT LIKE 'CREATE VIRTUAL TABLE%' AND c.name = {} COLLATE NOCASE",
                 quote::sqlite_literal(column)
             ),
         };

@@ -158,6 +158,13 @@ pub(super) async fn delete(
 /// Refuses beforehand what a deletion at this end could not do, or would do to others. `other` as of [`delete`].
 pub(super) async fn refuse_undeletable(end: &Endpoint, other: &Endpoint) -> Result<(), Error> {
     let (structure, _) = read_both(other, end).await?;
+    if let Some((table, references)) = structure.target_unscoped.iter().next() {
+        let (table, references) = (table.clone(), references.clone());
+        // As a plan says it, which was made before there was such a table.
+        return Err(Error::Request {
+            problem: Refusal::Unscoped { side: Side::Source, table, references }.to_string(),
+        });
+    }
     for pair in &structure.pairs {
         let triggers = pair.target.triggers.iter().filter(|trigger| !trigger.ours && trigger.on_delete);
         let in_the_way = triggers.filter(|trigger| {
@@ -198,7 +205,7 @@ async fn nobody_refers(structure: &Structure, end: &mut Transaction) -> Result<(
                 referred.join(", "),
                 parent.target.from
             );
-            let rows = count(end, &child.target.from, &condition).await?;
+            let rows = count(end, key.child_from.as_ref().unwrap_or(&child.target.from), &condition).await?;
             if rows > 0 {
                 let problem = format!(
                     "{rows} row(s) of {} that belong to other tenants refer to rows of {} that would be deleted",

@@ -333,6 +333,9 @@ impl Request<'_> {
             Some(snapshots) => prepare_in(snapshots, source, target, options, progress).await?,
             None => prepare(source, target, options, progress).await?,
         };
+        if undoes.is_some() {
+            prepared = prepared.replacing();
+        }
         let refusals = &mut prepared.plan.refusals;
         if let Some(undoes) = undoes {
             // The kept rows are replaced, and the fence over them is the transfer's that is taken back.

@@ -278,6 +278,9 @@ impl<'a> Run<'a> {
     async fn prepare_again(&self) -> Result<Prepared, Error> {
         let mut prepared = prepare(&self.source, &self.target, &self.options, self.progress).await?;
         let undoes = self.record.undoes;
+        if undoes.is_some() {
+            prepared = prepared.replacing();
+        }
         prepared.plan.refusals.retain(|refusal| {
             !refusal.is_of_transfer(self.record.id) && !undoes.is_some_and(|undoes| refusal.is_of_kept_rows(undoes))
         });
