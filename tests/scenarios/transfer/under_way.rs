@@ -17,7 +17,10 @@ use uuid::Uuid;
 
 use crate::world::{Place, World, on_both_engines};
 
-on_both_engines!(who_asks_for_where_a_tenant_is_does_not_send_it_elsewhere,);
+on_both_engines!(
+    who_asks_for_where_a_tenant_is_does_not_send_it_elsewhere,
+    who_asks_for_a_rollback_gets_one_also_after_one_that_was_given_up,
+);
 
 /// Ends a run at the point of this name, the first or a later time that it comes there, as the end of its process would.
 struct DiesAt(&'static str, AtomicUsize);
@@ -46,8 +49,21 @@ async fn run(world: &World, tenant: Uuid, place: &Place, progress: &dyn Progress
 
 /// Begins to move the tenant and dies; answers the transfer that it leaves, which nobody is believed to run.
 async fn left(world: &World, tenant: Uuid, place: &Place, (at, times): (&'static str, usize)) -> Uuid {
-    let dies = DiesAt(at, AtomicUsize::new(times));
-    assert!(AssertUnwindSafe(run(world, tenant, place, &dies)).catch_unwind().await.is_err(), "it comes to {at}");
+    dies(at, run(world, tenant, place, &DiesAt(at, AtomicUsize::new(times)))).await;
+    open(world, tenant).await
+}
+
+async fn dies<T>(at: &str, run: impl Future<Output = T>) {
+    assert!(AssertUnwindSafe(run).catch_unwind().await.is_err(), "it comes to {at:?}");
+}
+
+/// Leaves what was begun where it is being taken back.
+async fn given_up(world: &World, tenant: Uuid, transfer: Uuid) -> Uuid {
+    let at = "source open again";
+    let progress = DiesAt(at, AtomicUsize::new(1));
+    let (options, actor) = (Options::default(), Actor::default());
+    let abort = continue_transfer(&world.tenantry, transfer, TransferAction::Abort, &options, &actor, &progress);
+    dies(at, abort).await;
     open(world, tenant).await
 }
 
@@ -77,7 +93,7 @@ const BEFORE: [(&str, usize, &str); 4] = [
     ("target unfenced", 1, "planned"),
     ("fenced", 2, "fenced"),
     ("verified", 2, "verified"),
-    ("source open again", 1, "aborting"),
+    ("fenced", 2, "aborting"),
 ];
 
 /// A run to where the tenant was went on with whatever was under way, and moved it away with exit status 0.
@@ -87,13 +103,8 @@ async fn who_asks_for_where_a_tenant_is_does_not_send_it_elsewhere(mut world: Wo
     for (at, times, step) in BEFORE {
         let transfer = match step {
             "aborting" => {
-                let transfer = left(&world, tenant, &away, ("fenced", 2)).await;
-                let dies = DiesAt(at, AtomicUsize::new(times));
-                let (options, actor) = (Options::default(), Actor::default());
-                let abort =
-                    continue_transfer(&world.tenantry, transfer, TransferAction::Abort, &options, &actor, &dies);
-                assert!(AssertUnwindSafe(abort).catch_unwind().await.is_err(), "it comes to {at}");
-                open(&world, tenant).await
+                let transfer = left(&world, tenant, &away, (at, times)).await;
+                given_up(&world, tenant, transfer).await
             }
             _ => left(&world, tenant, &away, (at, times)).await,
         };
@@ -125,4 +136,26 @@ async fn who_asks_for_where_a_tenant_is_does_not_send_it_elsewhere(mut world: Wo
     let finished = run(&world, tenant, &away, &Unwatched).await;
     assert_eq!((finished.outcome, finished.step), ("moved", Some("finished")), "{finished:#?}");
     assert_eq!(placed_at(&world, tenant).await.as_deref(), Some(away.url.as_str()));
+}
+
+/// It took back what was left of the earlier one, said "ok" and left the tenant where it was.
+async fn who_asks_for_a_rollback_gets_one_also_after_one_that_was_given_up(mut world: World) {
+    let (home, away) = (world.place("home"), world.place("away"));
+    let tenant = world.tenant_on("acme", &home).await.id;
+    let moved = run(&world, tenant, &away, &Unwatched).await;
+    let transfer = moved.transfer.unwrap_or_else(|| panic!("{moved:#?}"));
+    let (at, progress) = ("fenced", DiesAt("fenced", AtomicUsize::new(2)));
+    let (options, actor) = (Options::default(), Actor::default());
+    let back = continue_transfer(&world.tenantry, transfer, TransferAction::RollBack, &options, &actor, &progress);
+    dies(at, back).await;
+    let begun = open(&world, tenant).await;
+    given_up(&world, tenant, begun).await;
+
+    let back = act(&world, transfer, TransferAction::RollBack).await;
+    assert_eq!((back.outcome, back.step, back.passed()), ("returned", Some("purged"), true), "{back:#?}");
+    assert_ne!(back.transfer, Some(begun), "another one has brought it back");
+    assert_eq!(placed_at(&world, tenant).await.as_deref(), Some(home.url.as_str()));
+    let steps = list_transfers(&world.tenantry, Some(tenant), 9).await.unwrap();
+    let steps: Vec<_> = steps.iter().map(|transfer| transfer.step).collect();
+    assert_eq!(steps, ["purged", "aborted", "returned"]);
 }

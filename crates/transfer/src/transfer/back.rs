@@ -14,16 +14,24 @@ use crate::{Error, Options, Progress};
 pub(super) async fn rollback(transfer: &Transfer<'_>, progress: &dyn Progress) -> Result<Done, Error> {
     const DOING: &str = "reading the transfer";
     let (app_db, id) = (transfer.app_db, transfer.record.id);
-    let record = app_db.transfer(id).await.map_err(Error::app_db(DOING))?;
-    let record = record.ok_or(tenantry_app_db::Error::UnknownTransfer { transfer: id });
-    let record = record.map_err(Error::app_db(DOING))?;
-    if let Some(begun) = app_db.transfer_under_way(record.tenant_id).await.map_err(Error::app_db(DOING))? {
+    let record = loop {
+        let record = app_db.transfer(id).await.map_err(Error::app_db(DOING))?;
+        let record = record.ok_or(tenantry_app_db::Error::UnknownTransfer { transfer: id });
+        let record = record.map_err(Error::app_db(DOING))?;
+        let under_way = app_db.transfer_under_way(record.tenant_id).await.map_err(Error::app_db(DOING))?;
+        let Some(begun) = under_way else { break record };
         if begun.undoes != Some(id) {
             let target = begun.target_url.unwrap_or_else(|| "the application database".to_owned());
             return Err(Error::UnderWay { tenant: record.tenant_id, transfer: begun.id, target });
         }
-        return Transfer { record: begun, ..reversed(transfer) }.resume(progress).await;
-    }
+        match (Transfer { record: begun, ..reversed(transfer) }).resume(progress).await {
+            // What was given up is taken back first, and then it begins anew: the tenant is not back yet.
+            Ok(done) if done.step == TransferStep::Aborted => {}
+            // Where it has ended meanwhile, what it has come to is seen next.
+            Err(Error::NotAt { .. }) => {}
+            done => return done,
+        }
+    };
     if record.step != TransferStep::Finished {
         return Err(Error::NotAt { transfer: id, step: record.step.as_str(), wanted: "rolled back" });
     }
