@@ -449,3 +449,21 @@ async fn what_is_spelled_otherwise_is_found_and_named() {
     let codes = report.tables.iter().find(|table| table.table == "codes").unwrap();
     assert_eq!((codes.missing, codes.extra, codes.different), (1, 0, 0), "{}", report.summary());
 }
+
+/// A statement into SQLite ends at its rows or at their bytes, and none is left between two.
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_large_and_small_go_into_sqlite() {
+    const TABLES: [&str; 2] = [
+        "CREATE TABLE notes (tenant_id uuid NOT NULL, id bigint NOT NULL, note text, PRIMARY KEY (tenant_id, id))",
+        "CREATE TABLE notes (tenant_id uuid_blob NOT NULL, id bigint NOT NULL, note text, PRIMARY KEY (tenant_id, id))",
+    ];
+    let ends = Ends::new((Engine::Postgres, Engine::Sqlite), TABLES).await;
+    // One row larger than all that goes together, runs of large ones that end it at odd places, and more small ones than go at once.
+    let rows = format!(
+        "INSERT INTO notes SELECT '{TENANT}', n, repeat('x', CASE WHEN n = 7 THEN 3000000 WHEN n % 1000 < 40 THEN 90001 ELSE 3 END) \
+         FROM generate_series(1, 2500) AS n"
+    );
+    execute(&ends.source, &rows).await;
+    assert_eq!(ends.copy().await[0].copied, 2500);
+    ends.assert_agree(&ends.verify().await);
+}

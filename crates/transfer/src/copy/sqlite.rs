@@ -13,7 +13,7 @@ pub(super) async fn into(table: &Table<'_>, from: &mut Transaction, to: &mut Tra
     let tenant = tenant(table)?;
     let reading = table.reading();
     let mut rows = reading.open(from).await?;
-    let (mut read, mut inserted) = (0, 0);
+    let (mut read, mut inserted, mut bytes) = (0, 0, 0);
     let mut batch: Vec<Stored> = Vec::with_capacity(most * names.len());
     let full = insert(table, &names, most);
     loop {
@@ -26,9 +26,11 @@ pub(super) async fn into(table: &Table<'_>, from: &mut Transaction, to: &mut Tra
                 .store(&row, &mut batch)
                 .map_err(|(position, problem)| table.value(&reading, &row, position, problem))?;
             batch.push(tenant.clone());
+            bytes += row.values.iter().flatten().map(String::len).sum::<usize>();
         }
         let count = batch.len() / names.len();
-        if count == most || (ended && count > 0) {
+        if count == most || bytes >= stored::BYTES || (ended && count > 0) {
+            bytes = 0;
             let sql = if count == most { full.clone() } else { insert(table, &names, count) };
             inserted += execute(table, to, sql, std::mem::take(&mut batch)).await?;
             read += count as u64;

@@ -15,6 +15,9 @@ const VALUES: usize = 32_766;
 /// More rows in one statement gain nothing.
 const ROWS: usize = 200;
 
+/// Bytes of canonical texts that go into one statement, but for its last row. What is in memory is a small multiple of this, or of one row.
+pub(crate) const BYTES: usize = 1 << 20;
+
 impl Pair {
     /// The columns to write, and the tenant column in the end.
     pub(crate) fn written<'a>(&'a self, structure: &'a Structure) -> Vec<&'a str> {

@@ -33,9 +33,6 @@ use crate::{
 /// The longest that one table's rows may take here, without the time that it takes to read them.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Bytes of canonical texts that are tried at a time. The memory of a trial is a small multiple of this, or of one row.
-const BYTES: usize = 1 << 20;
-
 /// The trials of one plan, one table after the other.
 pub(super) struct Trials {
     /// The target's: what the bytes of a text are depends on it.
@@ -156,7 +153,7 @@ impl Trial<'_> {
         }
         self.bytes += row.values.iter().flatten().map(String::len).sum::<usize>();
         self.rows.push(row);
-        if self.rows.len() >= self.most || self.bytes >= BYTES {
+        if self.rows.len() >= self.most || self.bytes >= stored::BYTES {
             self.flush(reading).await;
         }
     }
