@@ -247,6 +247,10 @@ pub(crate) async fn prepare_in(
     let mut reference_tables = Vec::new();
     for pair in &structure.reference_tables(&options.reference_tables, &mut refusals) {
         let planned = reference::inspect(&structure, pair, (&mut from, &mut to), options, &mut refusals).await?;
+        let of = |details: &catalog::Details| details.tables.get(&pair.name).cloned().unwrap_or_default();
+        if planned.missing > 0 {
+            notes.extend(constraints::not_tried(&pair.name, (&of(&details.0), &of(&details.1))));
+        }
         reference_tables.push(planned);
     }
     let found = (&mut refusals, &mut notes);

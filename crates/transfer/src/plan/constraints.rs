@@ -17,6 +17,24 @@ use crate::{
 /// The longest that one condition may take over the tenant's rows: it is the target's idea, and the source does other work.
 const PATIENCE: &str = "60s";
 
+fn known(own: &[Check], check: &Check) -> bool {
+    own.iter().any(|own| own.text == check.text && own.validated)
+}
+
+/// The constraints of a table whose rows nobody tries: a reference table's, which belong to everybody.
+pub(super) fn not_tried(table: &str, (source, target): (&TableDetails, &TableDetails)) -> Option<Note> {
+    if target.checked_by.is_some() && target.checked_by != source.checked_by {
+        return Some(Note::ChecksNotTried { tables: vec![table.to_owned()] });
+    }
+    let checks = target.checks.iter().filter(|check| !known(&source.checks, check));
+    let exclusions = target.exclusions.iter().filter(|check| !known(&source.exclusions, check));
+    let mut constraints: Vec<String> = checks.chain(exclusions).map(|check| check.name.clone()).collect();
+    if target.partitions.is_some() && target.partitions != source.partitions {
+        constraints.push("its partitions".to_owned());
+    }
+    (!constraints.is_empty()).then(|| Note::NotChecked { table: table.to_owned(), constraints })
+}
+
 impl Inspection<'_> {
     /// Rows that a constraint of the target refuses.
     pub(super) async fn constraints(
@@ -25,7 +43,6 @@ impl Inspection<'_> {
         (source, target): (&TableDetails, &TableDetails),
         notes: &mut Vec<Note>,
     ) -> Result<(), Error> {
-        let known = |own: &[Check], check: &Check| own.iter().any(|own| own.text == check.text && own.validated);
         let mut untried: Vec<String> = target
             .exclusions
             .iter()

@@ -109,6 +109,39 @@ async fn declared_reference_tables_are_copied_whole() {
     }
 }
 
+/// Their rows are everybody's, and are not tried; that is told.
+#[tokio::test(flavor = "multi_thread")]
+async fn constraints_of_declared_reference_tables_are_named() {
+    let id = Uuid::new_v4();
+    for (engine, uuid, note) in [
+        (
+            Engine::Postgres,
+            "uuid",
+            Note::NotChecked { table: "countries".to_owned(), constraints: vec!["long".to_owned()] },
+        ),
+        (Engine::Sqlite, "uuid_text", Note::ChecksNotTried { tables: vec!["countries".to_owned()] }),
+    ] {
+        let tables = |uuid: &str, check: &str| {
+            format!(
+                "CREATE TABLE countries (code text PRIMARY KEY, name text{check}); \
+                 CREATE TABLE offices (tenant_id {uuid} NOT NULL, id bigint NOT NULL, country text REFERENCES countries, \
+                   PRIMARY KEY (tenant_id, id))"
+            )
+        };
+        let (source, target) = (Db::new(Engine::Postgres).await, Db::new(engine).await);
+        source.execute(&tables("uuid", "")).await;
+        target.execute(&tables(uuid, ", CONSTRAINT long CHECK (length(name) > 3)")).await;
+        source
+            .execute(&format!(
+                "INSERT INTO countries VALUES ('CU', 'Cub'); INSERT INTO offices VALUES ('{id}', 1, 'CU')"
+            ))
+            .await;
+        let options = Options { reference_tables: vec!["countries".to_owned()], ..Options::default() };
+        let plan = prepare(&source.end(id), &target.end(id), &options, &Unwatched).await.unwrap().plan().clone();
+        assert!(plan.refusals.is_empty() && plan.notes.contains(&note), "{engine}: {:?}", plan.notes);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_no_reference_table_is_refused_as_one() {
     let (source, target) = two().await;
