@@ -223,6 +223,7 @@ pub(crate) fn prevents_comparison(refusal: &Refusal) -> bool {
         | Refusal::Dangling { .. }
         | Refusal::Placement { .. }
         | Refusal::PlacedElsewhere { .. }
+        | Refusal::UnderWay { .. }
         | Refusal::Moved { .. }
         | Refusal::DataSourceTaken { .. }
         | Refusal::TenantIdTaken { .. } => false,

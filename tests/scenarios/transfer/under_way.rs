@@ -7,12 +7,12 @@ use std::{
 
 use futures_util::FutureExt;
 use tenantry::operations::{
-    SplitAction, TransferAction, TransferReport, TransferTarget, continue_transfer, list_transfers, run_transfer,
-    split_tenants,
+    SplitAction, TransferAction, TransferPlan, TransferReport, TransferTarget, continue_transfer, list_transfers,
+    plan_transfer, run_transfer, split_tenants,
 };
 use tenantry_connection::Actor;
 use tenantry_migrations::TenantDataMigrator;
-use tenantry_transfer::{Options, Progress, Unwatched};
+use tenantry_transfer::{Note, Options, Progress, Refusal, Unwatched};
 use uuid::Uuid;
 
 use crate::world::{Place, World, on_both_engines};
@@ -20,6 +20,7 @@ use crate::world::{Place, World, on_both_engines};
 on_both_engines!(
     who_asks_for_where_a_tenant_is_does_not_send_it_elsewhere,
     who_asks_for_a_rollback_gets_one_also_after_one_that_was_given_up,
+    a_plan_says_what_a_run_would_make_of_a_transfer_under_way,
 );
 
 /// Ends a run at the point of this name, the first or a later time that it comes there, as the end of its process would.
@@ -158,4 +159,64 @@ async fn who_asks_for_a_rollback_gets_one_also_after_one_that_was_given_up(mut w
     let steps = list_transfers(&world.tenantry, Some(tenant), 9).await.unwrap();
     let steps: Vec<_> = steps.iter().map(|transfer| transfer.step).collect();
     assert_eq!(steps, ["purged", "aborted", "returned"]);
+}
+
+async fn plan(world: &World, tenant: Uuid, place: &Place) -> TransferPlan {
+    let plan = plan_transfer::<TenantDataMigrator>;
+    plan(&world.tenantry, tenant, &to(place), &Options::default(), &Unwatched).await.unwrap()
+}
+
+/// What a plan says of transfers under way, wherever it says it.
+fn remarks(planned: &TransferPlan) -> (Vec<&Note>, Vec<&Refusal>) {
+    let plan = planned.plan.iter();
+    let notes = planned.notes.iter().chain(plan.clone().flat_map(|plan| &plan.notes));
+    let refusals = planned.refusals.iter().chain(plan.flat_map(|plan| &plan.refusals));
+    (notes.filter(|note| matches!(note, Note::GoesOn { .. })).collect(), refusals.collect())
+}
+
+/// It refused for the fences of the one and said nothing of it, or said that the tenant would be moved.
+async fn a_plan_says_what_a_run_would_make_of_a_transfer_under_way(mut world: World) {
+    let (home, away, other) = (world.place("home"), world.place("away"), world.place("other"));
+    let tenant = world.tenant_on("acme", &home).await.id;
+    let before = plan(&world, tenant, &away).await;
+    assert!(before.passed() && remarks(&before).0.is_empty(), "{before:#?}");
+    for (at, times, step) in BEFORE {
+        let mut transfer = left(&world, tenant, &away, (at, times)).await;
+        if step == "aborting" {
+            transfer = given_up(&world, tenant, transfer).await;
+        }
+        let refusal = Refusal::UnderWay { transfer, target: away.url.to_string() };
+        for place in [&home, &other] {
+            let planned = plan(&world, tenant, place).await;
+            assert!(!planned.passed() && remarks(&planned).1.contains(&&refusal), "{step}: {planned:#?}");
+            let refused = run(&world, tenant, place, &Unwatched).await;
+            let error = refused.error.unwrap_or_default();
+            assert!(error.contains(&format!("{transfer} of tenant {tenant}")), "{step}: {error}");
+        }
+        // Where it goes itself, nothing stands against it as long as nobody runs it.
+        let planned = plan(&world, tenant, &away).await;
+        let note = Note::GoesOn { transfer, step: step.to_owned() };
+        assert_eq!(remarks(&planned), (vec![&note], vec![]), "{step}: {planned:#?}");
+        let app_db = world.tenantry.app_db();
+        let (_, lease) = app_db.take_transfer(transfer, std::time::Duration::from_secs(600)).await.unwrap();
+        let planned = plan(&world, tenant, &away).await;
+        assert_eq!(remarks(&planned), (vec![], vec![&refusal]), "{step}: {planned:#?}");
+        let busy = run(&world, tenant, &away, &Unwatched).await.error.unwrap_or_default();
+        assert!(busy.contains("is running; if its process is dead"), "{step}: {busy}");
+        app_db.release_transfer(&lease, None).await.unwrap();
+        let moved = run(&world, tenant, &away, &Unwatched).await;
+        assert_eq!((moved.outcome, moved.passed()), ("moved", true), "{step}: {moved:#?}");
+        let transfer = moved.transfer.unwrap();
+        let planned = plan(&world, tenant, &away).await;
+        assert!(planned.already_placed && planned.passed() && planned.notes.is_empty(), "{step}: {planned:#?}");
+        let back = act(&world, transfer, TransferAction::RollBack).await;
+        assert_eq!(back.outcome, "returned", "a rollback is not in its own way: {step}: {back:#?}");
+    }
+    let transfer = left(&world, tenant, &away, ("placed", 2)).await;
+    let planned = plan(&world, tenant, &away).await;
+    let note = Note::GoesOn { transfer, step: "placed".to_owned() };
+    assert_eq!((planned.already_placed, remarks(&planned)), (true, (vec![&note], vec![])), "{planned:#?}");
+    let planned = plan(&world, tenant, &other).await;
+    let refusal = Refusal::UnderWay { transfer, target: away.url.to_string() };
+    assert!(remarks(&planned).1.contains(&&refusal), "{planned:#?}");
 }

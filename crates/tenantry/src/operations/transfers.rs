@@ -11,7 +11,7 @@ use tenantry_app_db::entities::{SourceKind, TransferStep, transfers::Model};
 use tenantry_connection::{Actor, DataSourceUrl};
 use tenantry_data_source::with_causes;
 use tenantry_transfer::{
-    Done, Error as TransferError, Options, Outcome, Plan, Preview, Progress, Report, Transfer, purge,
+    Done, Error as TransferError, Note, Options, Outcome, Plan, Preview, Progress, Refusal, Report, Transfer, purge,
 };
 use uuid::Uuid;
 
@@ -54,6 +54,10 @@ pub struct TransferPlan {
     pub already_placed: bool,
     /// What would be copied, and every reason why not.
     pub plan: Option<Plan>,
+    /// What is worth knowing where nothing would be copied.
+    pub notes: Vec<Note>,
+    /// Every reason why a run would be refused where nothing would be copied.
+    pub refusals: Vec<Refusal>,
 }
 
 /// What came of one tenant's transfer.
@@ -149,6 +153,13 @@ pub enum TransferAction {
     Purge,
 }
 
+impl TransferPlan {
+    /// Whether nothing stands against it.
+    pub fn passed(&self) -> bool {
+        self.refusals.is_empty() && self.plan.as_ref().is_none_or(|plan| plan.refusals.is_empty())
+    }
+}
+
 impl TransferReport {
     /// Whether it was done and nothing was found wrong.
     pub fn passed(&self) -> bool {
@@ -242,13 +253,9 @@ pub async fn plan_transfer<M: MigratorTrait>(
 ) -> Result<TransferPlan, Error> {
     let ends = Ends::decide(tenantry, tenant, target).await?;
     if ends.is_there() {
-        return Ok(TransferPlan {
-            tenant,
-            subdomain: ends.subdomain,
-            target: ends.to.url,
-            already_placed: true,
-            plan: None,
-        });
+        let (notes, refusals) = ends.remarks(tenantry).await?;
+        let (subdomain, target) = (ends.subdomain, ends.to.url);
+        return Ok(TransferPlan { tenant, subdomain, target, already_placed: true, plan: None, notes, refusals });
     }
     // Of a file that is not there yet, a stand-in is asked: it refuses what the real one would.
     let missing = ends.to.url.sqlite_path().is_some_and(|path| !path.exists());
@@ -272,7 +279,9 @@ pub async fn plan_transfer<M: MigratorTrait>(
         }
         Preview::AlreadyPlaced { .. } => (true, None),
     };
-    Ok(TransferPlan { tenant, subdomain: ends.subdomain, target: ends.to.url, already_placed, plan })
+    let (subdomain, target) = (ends.subdomain, ends.to.url);
+    let (notes, refusals) = (Vec::new(), Vec::new());
+    Ok(TransferPlan { tenant, subdomain, target, already_placed, plan, notes, refusals })
 }
 
 /// Moves a tenant to the target, or goes on with that. With a `plan`, only where everything still is what it was made against.

@@ -3,6 +3,8 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use tenantry_app_db::entities::{TransferStep, transfers::Model};
+use uuid::Uuid;
 
 use crate::Side;
 
@@ -64,6 +66,20 @@ pub enum Note {
     },
     /// How much room the target has cannot be known.
     SpaceUnknown,
+    /// A transfer of the tenant to there is under way and nobody runs it: whoever asks for one goes on with it.
+    GoesOn {
+        /// The transfer.
+        transfer: Uuid,
+        /// Its step.
+        step: String,
+    },
+}
+
+impl Note {
+    /// What a plan says of a transfer under way that is the one that is asked for.
+    pub fn goes_on(open: &Model) -> Self {
+        Self::GoesOn { transfer: open.id, step: open.step.as_str().to_owned() }
+    }
 }
 
 impl fmt::Display for Note {
@@ -102,6 +118,15 @@ impl fmt::Display for Note {
                 "the {side} is encoded in SQL_ASCII, which checks nothing; bytes that are no text of the other's encoding end the copy"
             ),
             Self::SpaceUnknown => f.write_str("how much room the target has is not known"),
+            Self::GoesOn { transfer, step } => {
+                write!(f, "transfer {transfer} to there is {step} and nobody runs it; ")?;
+                let given_up = step == TransferStep::Aborting.as_str();
+                f.write_str(if given_up {
+                    "`transfer run` takes it back first, and then begins anew"
+                } else {
+                    "`transfer run` goes on with it"
+                })
+            }
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use tenantry_app_db::entities::transfers::Model;
 use tenantry_migrations::tables::WRITE_LOG;
 use tenantry_realm::TenantKey;
 use uuid::Uuid;
@@ -266,6 +267,13 @@ pub enum Refusal {
         /// Where it is.
         url: String,
     },
+    /// Another transfer of the tenant is under way, or somebody runs the one that is asked for.
+    UnderWay {
+        /// The transfer.
+        transfer: Uuid,
+        /// Where it goes.
+        target: String,
+    },
     /// The tenant's placement has changed since the request was made.
     Moved {
         /// The epoch the request was made against.
@@ -295,6 +303,12 @@ pub struct Reference {
 }
 
 impl Refusal {
+    /// What a plan says of a transfer under way that keeps the tenant from having the one that is asked for.
+    pub fn under_way(open: &Model) -> Self {
+        let target = open.target_url.clone().unwrap_or_else(|| "the application database".to_owned());
+        Self::UnderWay { transfer: open.id, target }
+    }
+
     /// Whether it is but about the rows that this transfer has left there, and about its fence over them.
     pub(crate) fn is_of_kept_rows(&self, transfer: Uuid) -> bool {
         match self {
@@ -451,6 +465,10 @@ impl fmt::Display for Refusal {
             Self::PlacedElsewhere { url } => {
                 write!(f, "the tenant is placed at {url}; a split begins from the single database, use a move instead")
             }
+            Self::UnderWay { transfer, target } => write!(
+                f,
+                "transfer {transfer} of the tenant, to {target}, is under way; wait for its end, or resume or abort it first"
+            ),
             Self::Moved { expected, found } => {
                 write!(
                     f,

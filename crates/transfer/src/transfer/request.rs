@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::{Done, Transfer, run::Run};
 use crate::{
-    Endpoint, Error, Options, Plan, Progress, Refusal, Report, Step,
+    Endpoint, Error, Note, Options, Plan, Progress, Refusal, Report, Step,
     plan::{Prepared, prepare, prepare_in},
     verify,
 };
@@ -71,9 +71,9 @@ pub enum Outcome {
 /// What a request would do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Preview {
-    /// It would copy this, or refuse for the reasons in it.
+    /// It would copy this, or go on with what a note in it names, or refuse for the reasons in it.
     Copy(Box<Plan>),
-    /// The tenant has been moved already: it would only compare both sides.
+    /// The tenant has been moved already: it would only compare both sides, or let the tenant's writes through where that is left.
     AlreadyPlaced {
         /// The epoch of its placement.
         epoch: i64,
@@ -95,10 +95,28 @@ impl Request<'_> {
     pub async fn preview(&self, progress: &dyn Progress) -> Result<Preview, Error> {
         self.check()?;
         progress.step(Step::Plan);
-        match self.position().await? {
-            Position::Target(record) => Ok(Preview::AlreadyPlaced { epoch: record.epoch }),
-            position => Ok(Preview::Copy(Box::new(self.prepare(&position, None, None, progress).await?.plan))),
+        let (open, position) = tokio::try_join!(self.under_way(), self.position())?;
+        let own = open.as_ref().filter(|open| self.is_for(open));
+        let in_the_way = open.as_ref().filter(|open| own.is_none() || open.held_until().is_some());
+        if let (Position::Target(record), None) = (&position, in_the_way) {
+            return Ok(Preview::AlreadyPlaced { epoch: record.epoch });
         }
+        let undoes = own.and_then(|own| own.undoes);
+        let mut plan = self.prepare(&position, undoes, None, progress).await?.plan;
+        if let Some(own) = own {
+            // Before it has fenced the target, whatever rows are there are somebody's.
+            let copied = own.step != TransferStep::Planned;
+            let is_own = |refusal: &Refusal| {
+                refusal.is_of_transfer(own.id) && (copied || !matches!(refusal, Refusal::RowsInTarget { .. }))
+            };
+            plan.refusals.retain(|refusal| !is_own(refusal));
+        }
+        match (in_the_way, own) {
+            (Some(open), _) => plan.refusals.insert(0, Refusal::under_way(open)),
+            (None, Some(own)) => plan.notes.push(Note::goes_on(own)),
+            (None, None) => {}
+        }
+        Ok(Preview::Copy(Box::new(plan)))
     }
 
     /// Compares both sides and changes nothing, at any time before or after.
@@ -238,16 +256,20 @@ impl Request<'_> {
         self.app_db.transfer_under_way(self.tenant).await.map_err(Error::app_db("looking for transfers under way"))
     }
 
-    /// Goes on with what was begun, where it is what is asked for; `None` where it has ended by then.
-    async fn go_on(&self, open: transfers::Model, progress: &dyn Progress) -> Result<Option<Outcome>, Error> {
+    /// Whether a transfer is what is asked for.
+    fn is_for(&self, open: &transfers::Model) -> bool {
         let is = |url: &Option<String>, end: &Endpoint| match url {
             Some(url) => DataSourceUrl::parse(url).is_ok_and(|url| url == *end.pool.url()),
             None => self.app_db.url() == end.pool.url(),
         };
-        let same = is(&open.source_url, &self.source)
+        is(&open.source_url, &self.source)
             && is(&open.target_url, &self.target)
-            && is_same_id(&self.target.tenant, &open.target_key);
-        if !same {
+            && is_same_id(&self.target.tenant, &open.target_key)
+    }
+
+    /// Goes on with what was begun, where it is what is asked for; `None` where it has ended by then.
+    async fn go_on(&self, open: transfers::Model, progress: &dyn Progress) -> Result<Option<Outcome>, Error> {
+        if !self.is_for(&open) {
             let target = open.target_url.unwrap_or_else(|| "the application database".to_owned());
             return Err(Error::UnderWay { tenant: self.tenant, transfer: open.id, target });
         }

@@ -214,6 +214,13 @@ async fn what_was_killed_is_seen_and_resumed_or_aborted(mut world: World) {
     world.app_sql(run_out).await;
     let seen = depot.exits(1, &["transfer", "status", "acme"]);
     assert!(seen.stdout.contains("planned, INTERRUPTED") && seen.stdout.contains("transfer abort` takes"), "{seen:#?}");
+    // A plan refuses what a run would: to another place, which here is the one that the tenant is in.
+    let planned = depot.exits(1, &["transfer", "plan", "acme", "--to", "default"]);
+    assert!(planned.stdout.contains("REFUSED") && planned.stdout.contains(", is under way; "), "{planned:#?}");
+    assert_eq!(depot.json(1, &["transfer", "plan", "acme", "--to", "default"])["refusals"][0]["refusal"], "under_way");
+    let planned = depot.exits(0, &["transfer", "plan", "acme", "--to", own.url.as_str()]);
+    let note = "to there is planned and nobody runs it; `depot transfer run` goes on with it";
+    assert!(planned.stdout.contains("would be moved") && planned.stdout.contains(note), "{planned:#?}");
     let aborted = depot.exits(0, &["transfer", "abort", "acme"]);
     assert_eq!(last(&aborted.stdout), "transfer: ok, tenant acme, aborted, it is where it was");
     depot.exits(0, &["receive", "--tenant", "acme", "written after it"]);

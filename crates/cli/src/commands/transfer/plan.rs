@@ -4,7 +4,7 @@ use serde::Serialize;
 use tenantry::{
     Tenantry,
     operations::{self, TransferPlan, TransferTarget},
-    transfer::{Options, Plan},
+    transfer::{Note, Options, Plan, Refusal},
 };
 use uuid::Uuid;
 
@@ -62,7 +62,7 @@ pub(super) async fn run<A: Application>(args: Args, json: bool) -> Result<Outcom
                     add_planned(&mut text, planned);
                     text
                 })?;
-                Ok(Outcome::of(accepted(&planned)))
+                Ok(Outcome::of(planned.passed()))
             }
             Chosen::Many(tenants) => {
                 let mut plans = Plans { tenants: Vec::new() };
@@ -94,13 +94,9 @@ async fn plan<A: Application>(
     operations::plan_transfer::<A::TenantData>(tenantry, tenant, target, options, &bar).await
 }
 
-fn accepted(planned: &TransferPlan) -> bool {
-    planned.plan.as_ref().is_none_or(|plan| plan.refusals.is_empty())
-}
-
 impl Planned {
     fn accepted(&self) -> bool {
-        self.error.is_none() && self.plan.as_ref().is_none_or(accepted)
+        self.error.is_none() && self.plan.as_ref().is_none_or(TransferPlan::passed)
     }
 }
 
@@ -124,12 +120,16 @@ fn text(plans: &Plans) -> Text {
 
 fn add_planned(text: &mut Text, planned: &TransferPlan) {
     let head = format!("{} → {}: ", planned.subdomain, planned.target);
-    let Some(plan) = &planned.plan else {
-        return text.ending(head, Mark::Good, "is there already");
+    let word = match &planned.plan {
+        _ if !planned.passed() => "REFUSED",
+        Some(_) => "would be moved",
+        None => "is there already",
     };
-    let word = if plan.refusals.is_empty() { "would be moved" } else { "REFUSED" };
-    text.ending(head, Mark::of(plan.refusals.is_empty()), word);
-    add_plan(text, plan);
+    text.ending(head, Mark::of(planned.passed()), word);
+    match &planned.plan {
+        Some(plan) => add_plan(text, plan),
+        None => add_remarks(text, &planned.notes, &planned.refusals),
+    }
 }
 
 /// The tables in their order, and what stands for and against it.
@@ -150,10 +150,14 @@ pub(super) fn add_plan(text: &mut Text, plan: &Plan) {
         plan.records(),
         Bytes(plan.estimate.bytes)
     ));
-    for note in &plan.notes {
+    add_remarks(text, &plan.notes, &plan.refusals);
+}
+
+fn add_remarks(text: &mut Text, notes: &[Note], refusals: &[Refusal]) {
+    for note in notes {
         text.marked(Mark::Warning, "note", note.to_string());
     }
-    for refusal in &plan.refusals {
+    for refusal in refusals {
         text.marked(Mark::Bad, "refused", refusal.to_string());
     }
 }

@@ -5,7 +5,7 @@ use std::future::Future;
 use sea_orm_migration::MigratorTrait;
 use tenantry_app_db::entities::{TransferStep, transfers::Model};
 use tenantry_connection::{Actor, Pool};
-use tenantry_transfer::{Error as TransferError, Options, Request};
+use tenantry_transfer::{Error as TransferError, Note, Options, Refusal, Request};
 use uuid::Uuid;
 
 use super::{
@@ -42,6 +42,18 @@ impl Ends {
     pub(super) async fn unfinished(&self, tenantry: &Tenantry) -> Result<Option<Model>, Error> {
         let open = tenantry.app_db().transfer_under_way(self.tenant).await?;
         open.map(|open| came_to(open, self.to.url.as_str(), &self.to.key.to_string())).transpose()
+    }
+
+    /// What a plan says of a tenant that is where it is wanted: what a run would go on with, or be refused for.
+    pub(super) async fn remarks(&self, tenantry: &Tenantry) -> Result<(Vec<Note>, Vec<Refusal>), Error> {
+        let Some(open) = tenantry.app_db().transfer_under_way(self.tenant).await? else {
+            return Ok((Vec::new(), Vec::new()));
+        };
+        let own = is_left_at(&open, self.to.url.as_str(), &self.to.key.to_string());
+        if own && open.held_until().is_none() {
+            return Ok((vec![Note::goes_on(&open)], Vec::new()));
+        }
+        Ok((Vec::new(), vec![Refusal::under_way(&open)]))
     }
 
     /// Ends that were decided elsewhere.
@@ -103,13 +115,17 @@ impl Open {
     }
 }
 
+/// Whether it has only to let the tenant's writes through at this place.
+fn is_left_at(open: &Model, url: &str, key: &str) -> bool {
+    open.step == TransferStep::Placed && open.target_url.as_deref() == Some(url) && open.target_key == key
+}
+
 /// A transfer under way that has only to let the tenant's writes through at this place, where the tenant is.
 ///
 /// # Errors
 /// [`TransferError::UnderWay`] for any other one.
 pub(in crate::operations) fn came_to(open: Model, url: &str, key: &str) -> Result<Model, Error> {
-    let here = open.target_url.as_deref() == Some(url) && open.target_key == key;
-    if here && open.step == TransferStep::Placed {
+    if is_left_at(&open, url, key) {
         return Ok(open);
     }
     let target = open.target_url.unwrap_or_else(|| "the application database".to_owned());
