@@ -10,5 +10,6 @@ mod schemas;
 mod storm;
 mod under_way;
 mod unexplained;
+mod unrecorded;
 mod waves;
 mod world;

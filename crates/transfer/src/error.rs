@@ -143,6 +143,15 @@ pub enum Error {
     /// The rows that were kept are not all in the place that the tenant has now.
     #[error("the kept rows are not purged, since the tenant does not have all of them where it is now: {}", not_held(.0, .1))]
     NotHeld(Vec<Unexplained>, Vec<Refusal>),
+    /// The kept rows were deleted, and what had to be done then was not: the fence over them, or the record of it.
+    #[error("{rows} kept row(s) were deleted, which could not be recorded; purge again, which records it")]
+    Deleted {
+        /// How many.
+        rows: u64,
+        /// What failed.
+        #[source]
+        source: Box<Error>,
+    },
     /// A value changed under the copy into one that cannot be copied.
     #[error("{table}.{column} of row {key} at the {side} {problem}; correct it and run it again")]
     Value {
@@ -259,7 +268,7 @@ impl Error {
             Self::Driver { source, .. } => matches!(**source, sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut),
             Self::Writers { .. } | Self::Busy { .. } | Self::Silent { .. } => true,
             Self::AppDb { source, .. } => source.is_retryable(),
-            Self::Failed { source, .. } => source.is_retryable(),
+            Self::Failed { source, .. } | Self::Deleted { source, .. } => source.is_retryable(),
             Self::Refused(_)
             | Self::Request { .. }
             | Self::Answer { .. }
@@ -278,6 +287,14 @@ impl Error {
             | Self::NotHeld(..)
             | Self::NotPlaced { .. }
             | Self::UnknownTenant { .. } => false,
+        }
+    }
+
+    /// The same, of a purge that has deleted these rows before.
+    pub(crate) fn after(self, deleted: &[(String, u64)]) -> Self {
+        match deleted.iter().map(|(_, rows)| rows).sum() {
+            0 => self,
+            rows => Self::Deleted { rows, source: Box::new(self) },
         }
     }
 
@@ -303,6 +320,7 @@ impl Error {
 pub(crate) fn recorded(error: &Error) -> String {
     match error {
         Error::Failed { step, source, .. } => format!("step \"{step}\" failed: {}", recorded(source)),
+        Error::Deleted { rows, source } => format!("{rows} kept row(s) were deleted: {}", recorded(source)),
         Error::Different(report) => {
             let tables = report.tables.iter().filter(|table| !table.agrees());
             let tables: Vec<&str> = tables.map(|table| table.table.as_str()).collect();

@@ -15,7 +15,7 @@ use std::{
 use sea_orm::ActiveValue::Set;
 use tenantry::{
     Tenantry,
-    operations::{TransferAction, TransferTarget, continue_transfer, run_transfer},
+    operations::{TransferAction, TransferTarget, continue_transfer, run_transfer, transfer_status},
 };
 use tenantry_connection::{Actor, Error as ConnectionError};
 use tenantry_data_source::Error as DataSourceError;
@@ -339,6 +339,9 @@ async fn kept_rows_are_purged_when_the_tenant_has_them_and_not_before() {
     assert!(!refused.passed() && error.contains(&rows[2].to_string()), "{refused:#?}");
     assert!(!error.contains(&rows[0].to_string()) && !error.contains(&rows[1].to_string()), "{error}");
     assert_eq!(ids(shared, tenant).len(), 4, "nothing is deleted while one row is missing");
+    let status = async || transfer_status(&world.tenantry, transfer).await.unwrap();
+    assert!(status().await.problem.is_some_and(|problem| problem.starts_with("rows are missing")), "it is told");
+    assert!(refused.to_string().ends_with("the rows that were kept are still there"), "{refused}");
 
     let mend = format!(
         "SET session_replication_role = replica; INSERT INTO accounts SELECT * FROM jsonb_populate_record(NULL::accounts, '{}')",
@@ -350,6 +353,7 @@ async fn kept_rows_are_purged_when_the_tenant_has_them_and_not_before() {
     dedicated.psql(&dedicated.superuser, &mend).unwrap();
     let purged = purge().await.unwrap();
     assert_eq!((purged.outcome, purged.passed()), ("purged", true), "{purged:#?}");
+    assert_eq!(status().await.problem, None, "what was mended is no problem of a transfer that has ended well");
     assert!(ids(shared, tenant).is_empty());
     assert_eq!(ids(shared, neighbour).len(), 4, "a purge is of one tenant");
     assert_eq!(ids(dedicated, tenant).len(), 3, "and of one place");

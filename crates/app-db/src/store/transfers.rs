@@ -86,7 +86,7 @@ impl NewLogins {
     }
 }
 
-/// From one step to the next, and what else that changes in the record. What is `None` stays as it is.
+/// From one step to the next, and what else that changes in the record. What is `None` stays as it is, but for the problem.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Advance {
     /// How far it was. A record that says otherwise is left alone: a commit whose answer was lost may have been done.
@@ -101,7 +101,8 @@ pub struct Advance {
     pub held: Option<Duration>,
     /// What was found on both ends, as JSON.
     pub report: Option<String>,
-    /// What went wrong. No secret, and no value of a row.
+    /// What went wrong. No secret, and no value of a row. `None` clears what an earlier run ended with, but where the transfer is
+    /// taken back.
     pub problem: Option<String>,
 }
 
@@ -298,7 +299,10 @@ impl AppDb {
         write.execute(table_of::<Entity>(), &placed).await?;
         if let Some(undone) = transfer.undoes {
             let mut returned = update(Utc::now());
-            returned.value(Column::Step, TransferStep::Returned).and_where(Column::Id.eq(undone));
+            returned
+                .value(Column::Step, TransferStep::Returned)
+                .value(Column::Problem, None::<String>)
+                .and_where(Column::Id.eq(undone));
             write.execute(table_of::<Entity>(), &returned).await?;
         }
         write.commit().await?;
@@ -490,8 +494,10 @@ async fn set(write: &mut Guarded<'_>, held: &TransferLease, advance: &Advance) -
     if let Some(report) = &advance.report {
         update.value(Column::Report, report.clone());
     }
-    if let Some(problem) = &advance.problem {
-        update.value(Column::Problem, problem.clone());
+    // What a run ended with before is none any more once a step ends well. Why it is taken back stays.
+    let given_up = matches!(advance.to, TransferStep::Aborting | TransferStep::Aborted);
+    if advance.problem.is_some() || (advance.to != advance.from && !given_up) {
+        update.value(Column::Problem, advance.problem.clone());
     }
     update.cond_where(holds(held));
     if write.execute(table_of::<Entity>(), &update).await? == 0 {

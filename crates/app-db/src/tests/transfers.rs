@@ -84,6 +84,28 @@ async fn who_was_taken_over_can_do_nothing_more() {
     assert_eq!(again.problem.as_deref(), Some("stopped"));
 }
 
+/// What was refused once, and done since, was told as the problem of what was done, in the audit log as well.
+#[tokio::test]
+async fn what_a_run_ended_with_is_forgotten_when_a_step_ends_well() {
+    let world = World::new().await;
+    let new = new(&world).await;
+    let (transfer, mut lease) = world.app_db.begin_transfer(&new, LEASE, &Actor::default()).await.unwrap();
+    let problem = async || world.app_db.transfer(transfer.id).await.unwrap().unwrap().problem;
+    for (to, left) in [(TransferStep::Fenced, None), (TransferStep::Aborting, Some("stopped"))] {
+        world.app_db.release_transfer(&lease, Some("stopped".to_owned())).await.unwrap();
+        (_, lease) = world.app_db.take_transfer(transfer.id, LEASE).await.unwrap();
+        let holding = Advance { holding: true, ..Advance::new(TransferStep::Planned, TransferStep::Planned) };
+        if to == TransferStep::Fenced {
+            world.app_db.advance_transfer(&lease, &holding, &Actor::default()).await.unwrap();
+        }
+        assert_eq!(problem().await.as_deref(), Some("stopped"), "no step has ended");
+        advance(&world, &lease, to).await.unwrap();
+        assert_eq!(problem().await.as_deref(), left, "{to:?}");
+    }
+    advance(&world, &lease, TransferStep::Aborted).await.unwrap();
+    assert_eq!(problem().await.as_deref(), Some("stopped"), "why it was given up");
+}
+
 #[tokio::test]
 async fn a_cutover_changes_placement_and_step_together_or_neither() {
     let world = World::new().await;

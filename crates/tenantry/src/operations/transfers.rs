@@ -73,7 +73,7 @@ pub struct TransferReport {
     pub target: Option<DataSourceUrl>,
     /// The transfer, once it is recorded.
     pub transfer: Option<Uuid>,
-    /// How far it is, as [`TransferStatus::step`] says it.
+    /// How far it is, as [`TransferStatus::step`] says it; `unknown` where the application database could not be asked.
     pub step: Option<&'static str>,
     /// What was done: `moved`, `already_placed`, `purged`, `returned`, `aborted`, `refused` or `failed`.
     pub outcome: &'static str,
@@ -193,17 +193,27 @@ impl TransferReport {
         self.purged = (done.step == TransferStep::Purged).then(|| done.purged.iter().map(|(_, rows)| rows).sum());
     }
 
-    fn ended_at(&mut self, record: Option<&Model>) {
-        if let Some(record) = record {
-            (self.transfer, self.step) = (Some(record.id), Some(record.step.as_str()));
+    /// Of what failed: what its record says by now, if it has one and the application database can be asked.
+    fn ended_at(&mut self, record: Result<Option<Model>, Error>) {
+        match record {
+            Ok(record) => {
+                if let Some(record) = record {
+                    (self.transfer, self.step) = (Some(record.id), Some(record.step.as_str()));
+                }
+                self.left = self.left.with_record();
+            }
+            Err(_) => {
+                self.step = Some("unknown");
+                self.left = self.left.without_record();
+            }
         }
     }
 
     /// Of a tenant whose turn had come, and of whom nothing was begun.
     pub(super) fn of_failure(tenant: Uuid, subdomain: String, error: &Error) -> Self {
-        let mut report = Self { left: Left::NotBegun, ..Self::new(tenant, subdomain) };
+        let mut report = Self::new(tenant, subdomain);
         report.failed(error);
-        report
+        Self { left: Left::NotBegun, ..report }
     }
 
     fn failed(&mut self, error: &Error) {
@@ -215,6 +225,7 @@ impl TransferReport {
                 }
                 self.plan = plan;
                 self.report = report;
+                self.left = Left::of(source);
             }
             error => self.remedy = error.remedy(),
         }
@@ -305,10 +316,8 @@ pub async fn run_transfer<M: MigratorTrait>(
     let before = latest(tenantry, tenant).await?.map(|transfer| transfer.id);
     if let Err(error) = run::<M>(tenantry, tenant, target, plan, (options, actor, progress), &mut report).await {
         report.failed(&error);
-        // What the application database cannot tell now, it tells when it is asked for the transfers.
-        let latest = latest(tenantry, tenant).await.ok().flatten();
-        let begun = latest.filter(|transfer| Some(transfer.id) != before || transfer.step.is_under_way());
-        report.ended_at(begun.as_ref());
+        let begun = |transfer: &Model| Some(transfer.id) != before || transfer.step.is_under_way();
+        report.ended_at(latest(tenantry, tenant).await.map(|latest| latest.filter(begun)));
     }
     tenantry.manager().clear_tenant(tenant).await;
     Ok(report)
@@ -363,7 +372,7 @@ pub async fn continue_transfer(
     let tenant = record.tenant_id;
     if let Err(error) = act(tenantry, record, action, (options, actor, progress), &mut report).await {
         report.failed(&error);
-        report.ended_at(tenantry.app_db().transfer(transfer).await.ok().flatten().as_ref());
+        report.ended_at(tenantry.app_db().transfer(transfer).await.map_err(Error::from));
     }
     tenantry.manager().clear_tenant(tenant).await;
     Ok(report)

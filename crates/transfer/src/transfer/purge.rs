@@ -29,13 +29,15 @@ use crate::{
 /// # Errors
 /// [`Error::NotHeld`] with the rows that are missing; [`Error::NotAt`] where there is nothing kept; [`Error::NotPlaced`] where
 /// `current` is not where the tenant is; [`Error::Request`] where the kept rows could not be deleted, or are in the database
-/// that the tenant lives in; [`Error::Busy`].
+/// that the tenant lives in; [`Error::Busy`]. [`Error::Deleted`] where the rows are deleted and that could not be recorded: the same
+/// call records it.
 pub async fn purge(transfer: &Transfer<'_>, current: &Endpoint, progress: &dyn Progress) -> Result<Done, Error> {
     let mut run = transfer.take("purged", |step| step == TransferStep::Finished, progress).await?;
     let silence = Silence::watch(&transfer.source, current, transfer.options.silence);
     match silence.ends(purge_held(&mut run, transfer, current, progress)).await {
         Ok(()) => Ok(run.done()),
         Err(error) => {
+            let error = error.after(&run.purged);
             // What was not deleted is kept on, and may be rolled back to.
             if let Err(error) = run.keep_on().await {
                 tracing::warn!(transfer = %transfer.record.id, %error, "the kept rows' fence was not given back");

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use tenantry_app_db::entities::TransferStep;
-use tenantry_transfer::Report;
+use tenantry_transfer::{Error as TransferError, FenceAfter, Report};
 
 use super::{TransferReport, TransfersReport};
 
@@ -53,6 +53,9 @@ impl fmt::Display for Counts {
     }
 }
 
+const BACK: &str = "it is where it was";
+const UNFINISHED: &str = "it has moved and its transfer is not finished: resume it";
+
 /// What is true of a tenant whose transfer did not come to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Left {
@@ -60,6 +63,43 @@ pub(super) enum Left {
     AsRecorded,
     /// Nothing was begun. The tenant may be no more.
     NotBegun,
+    /// So many kept rows are deleted, whatever its record says.
+    Deleted(u64),
+    /// The tenant is where it was, with nothing left of the transfer. What the run itself knows, as the following are.
+    Back,
+    /// The tenant is where it was, and something is left of the transfer.
+    Unfinished,
+    /// The tenant has moved.
+    Placed,
+    /// Its writes are held.
+    Held,
+    /// Nobody can tell.
+    Unknown,
+}
+
+impl Left {
+    /// As far as an error tells.
+    pub(super) fn of(error: &TransferError) -> Self {
+        match error {
+            TransferError::Deleted { rows, .. } => Self::Deleted(*rows),
+            TransferError::Failed { fence, .. } => match fence {
+                FenceAfter::Lowered => Self::Back,
+                FenceAfter::Unfinished { .. } => Self::Unfinished,
+                FenceAfter::Placed => Self::Placed,
+                FenceAfter::Raised { .. } => Self::Held,
+            },
+            _ => Self::AsRecorded,
+        }
+    }
+
+    /// The record knows what came after the error.
+    pub(super) fn with_record(self) -> Self {
+        if matches!(self, Self::Deleted(_)) { self } else { Self::AsRecorded }
+    }
+
+    pub(super) fn without_record(self) -> Self {
+        if self == Self::AsRecorded { Self::Unknown } else { self }
+    }
 }
 
 impl TransferReport {
@@ -75,15 +115,25 @@ impl TransferReport {
 
     /// What became of a tenant whose transfer did not come to its end.
     fn left(&self) -> String {
-        if self.left == Left::NotBegun {
-            return "nothing was begun".to_owned();
+        match self.left {
+            Left::AsRecorded => {}
+            Left::NotBegun => return "nothing was begun".to_owned(),
+            Left::Deleted(rows) => return format!("{rows} kept rows deleted, which is not recorded: purge it again"),
+            Left::Back => return BACK.to_owned(),
+            Left::Unfinished => return format!("{BACK}, and its transfer is not taken back to the end: abort it"),
+            Left::Placed => return UNFINISHED.to_owned(),
+            Left::Held => {
+                return "its writes are held, and how far its transfer is is not known: see `transfer status`"
+                    .to_owned();
+            }
+            Left::Unknown => return "what became of it is not known: see `transfer status`".to_owned(),
         }
         let step = self.step.unwrap_or_default();
         let is = |other: TransferStep| step == other.as_str();
         if step.is_empty() || is(TransferStep::Aborted) {
-            "it is where it was".to_owned()
+            BACK.to_owned()
         } else if is(TransferStep::Placed) {
-            "it has moved and its transfer is not finished: resume it".to_owned()
+            UNFINISHED.to_owned()
         } else if is(TransferStep::Finished) {
             "the rows that were kept are still there".to_owned()
         } else if is(TransferStep::Purged) || is(TransferStep::Returned) {
@@ -103,6 +153,8 @@ impl fmt::Display for TransferReport {
         match (self.outcome, counts) {
             ("already_placed", _) => f.write_str("it is there already and nothing was copied"),
             ("aborted", _) => f.write_str("aborted, it is where it was"),
+            // An earlier run may have deleted them that could not say so.
+            ("purged", _) if self.purged == Some(0) => f.write_str("no kept rows were left to delete"),
             ("purged", _) => write!(f, "{} kept rows deleted", self.purged.unwrap_or_default()),
             ("refused", _) => {
                 let reasons = self.plan.as_ref().map_or(0, |plan| plan.refusals.len());
