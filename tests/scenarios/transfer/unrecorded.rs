@@ -117,7 +117,9 @@ async fn what_a_purge_has_deleted_is_told() {
     ends(&lost, &format!("{rows} kept rows deleted, which is not recorded: purge it again"));
     assert_eq!(world.count(&shared, &kept).await, 0);
     found_again(&world).await;
-    assert_eq!(transfer_status(&world.tenantry, transfer).await.unwrap().step, "finished");
+    let status = transfer_status(&world.tenantry, transfer).await.unwrap();
+    assert_eq!(status.step, "finished");
+    assert!(status.problem.is_some_and(|problem| problem.contains("the rows that were kept may be deleted")));
     let purged = purge(&world, transfer, &Unwatched).await;
     assert_eq!(purged.to_string(), "transfer: ok, tenant acme, no kept rows were left to delete", "{purged:#?}");
     let status = transfer_status(&world.tenantry, transfer).await.unwrap();

@@ -268,6 +268,17 @@ impl AppDb {
         }
     }
 
+    /// Records what is true of a transfer should its run not come to say more, before it does what cannot be taken back. A step that
+    /// ends well clears it.
+    ///
+    /// # Errors
+    /// [`Error::LeaseLost`], [`Error::Database`].
+    pub async fn warn_transfer(&self, held: &TransferLease, problem: &str) -> Result<(), Error> {
+        let mut update = update(Utc::now());
+        update.value(Column::Problem, problem);
+        self.change(held, update, "keep a transfer's record").await
+    }
+
     /// Writes how far a transfer is. A step that ends it is in the audit log afterwards.
     ///
     /// # Errors

@@ -72,6 +72,7 @@ async fn who_was_taken_over_can_do_nothing_more() {
     let lost = |done: Result<(), Error>| assert!(matches!(done, Err(Error::LeaseLost { .. })), "{done:?}");
     lost(advance(&world, &first, TransferStep::Fenced).await);
     lost(world.app_db.renew_transfer(&first, LEASE).await);
+    lost(world.app_db.warn_transfer(&first, "of a run that is no more").await);
     lost(world.app_db.cut_over(&first, &Actor::default()).await.map(drop));
     // Giving up what is lost is no error, and takes nothing from the new owner.
     world.app_db.release_transfer(&first, None).await.unwrap();

@@ -1,6 +1,6 @@
 //! The end of the kept rows: they are deleted where the tenant has been, once the tenant is known to have them where it is.
 
-use tenantry_app_db::entities::TransferStep;
+use tenantry_app_db::{Error as AppDbError, entities::TransferStep};
 use tenantry_connection::{Engine, Transaction};
 
 use super::{
@@ -105,6 +105,16 @@ impl Run<'_> {
         .await
     }
 
+    /// A run that loses the application database after the deletion can tell its record nothing any more.
+    async fn announce_deletion(&self) -> Result<(), Error> {
+        const WARNING: &str = "its purge was begun and did not come to its end; the rows that were kept may be deleted";
+        match self.app_db.warn_transfer(&self.lease.held, WARNING).await {
+            Ok(()) => Ok(()),
+            Err(AppDbError::LeaseLost { transfer }) => Err(Error::TakenOver { transfer }),
+            Err(source) => Err(Error::AppDb { doing: "recording that rows are to be deleted", source }),
+        }
+    }
+
     /// Deletes the tenant's rows where it is no more and leaves the fence as one that was left. That is the last effect: where
     /// the fence says so, an earlier run has done it all.
     pub(super) async fn purge_source(&mut self, current: &Endpoint) -> Result<(), Error> {
@@ -116,6 +126,7 @@ impl Run<'_> {
         if found == Some(Holder::Left(transfer)) {
             return Ok(());
         }
+        self.announce_deletion().await?;
         self.purged = delete(&self.source, current, &self.options.interrupt, self.progress).await?;
         self.point("purged");
         let stamp = self.stamp();

@@ -293,6 +293,11 @@ fn shown(subdomain: &str, status: &TransferStatus) -> Text {
     }
     let help = match status.step {
         "placed" => "`transfer resume` finishes it",
+        // A purge that was begun may have deleted some.
+        "finished" if status.problem.is_some() => {
+            "`transfer purge` deletes what is left of the rows that were kept; `transfer rollback` brings the tenant back \
+             while they are there"
+        }
         "finished" => {
             "the rows stay where they were until `transfer purge`; `transfer rollback` brings the tenant back"
         }
