@@ -131,11 +131,11 @@ pub struct Unique {
 pub struct ForeignKey {
     /// Its name.
     pub name: String,
-    /// What statements read the referring rows from, where it is of a single partition.
-    pub child_from: Option<String>,
+    /// The condition on a row of its table that the key binds it, where a single partition has the key.
+    pub binds: Option<String>,
     /// The table it refers to.
     pub parent: String,
-    /// What statements read that table from.
+    /// What statements read that table from, or the partition of it that the key refers to.
     pub parent_from: String,
     /// Its columns, each with the column it refers to.
     pub columns: Vec<(String, String)>,

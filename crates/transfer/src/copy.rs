@@ -26,6 +26,7 @@ pub(crate) use self::clear::{any, clear};
 use crate::{
     Endpoint, Error, Options, Progress,
     canonical::Problem,
+    catalog::ForeignKey,
     plan::{Group, Pair, Prepared, Structure},
     rows::{Reading, Row},
     schedule::{self, FEW, Schedule},
@@ -93,11 +94,14 @@ pub async fn copy(
 /// for each row, which takes longer than the row itself. Foreign keys are silenced with them and are looked at afterwards,
 /// which holds only while nobody else can delete what they refer to: the tenant's own rows, whose writes are fenced.
 fn may_silence(structure: &Structure) -> bool {
-    let is_copied = |name: &String| structure.pairs.iter().any(|pair| pair.name == *name);
+    // Where a key refers to a partition, another one may have the row.
+    let is_copied = |key: &ForeignKey| {
+        structure.pairs.iter().any(|pair| pair.name == key.parent && pair.target.into == key.parent_from)
+    };
     structure.target.engine == Engine::Postgres
         && structure.target.rights.silences_triggers
         && structure.pairs.iter().all(|pair| {
-            pair.target.foreign_keys.iter().all(|key| is_copied(&key.parent))
+            pair.target.foreign_keys.iter().all(is_copied)
                 && !pair.target.triggers.iter().any(|trigger| trigger.fires_silenced)
         })
 }

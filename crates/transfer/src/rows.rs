@@ -145,6 +145,11 @@ fn text(column: &str, kind: Kind) -> String {
     }
 }
 
+/// Whether PostgreSQL fills up the values of a column that is declared so with blanks, which count for nothing when they are compared.
+pub(crate) fn is_padded(declared: &str) -> bool {
+    declared == "character" || declared == "bpchar" || declared.starts_with("character(")
+}
+
 /// A key as errors and reports print it: its columns' texts, separated by slashes.
 pub(crate) fn print_key<'a>(parts: impl Iterator<Item = Option<&'a str>>) -> String {
     let parts: Vec<&str> = parts.map(|part| part.unwrap_or("null")).collect();

@@ -103,3 +103,33 @@ async fn what_was_written_to_a_partition_is_explained() {
     execute_unlogged(&ends.target, &format!("DELETE FROM parts WHERE id = '{}'", Uuid::from_u128(3))).await;
     assert_eq!(found(&ends).await, [("parts".to_owned(), 1, 0)]);
 }
+
+/// The log has an id as a cast makes it a text, which is not always what its type writes: none of such rows was explained.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_written_is_explained_whatever_its_id_is() {
+    for (kind, ids) in [
+        ("char(10)", ["ab", "c d", "  e"]),
+        ("bpchar", ["ab", "c d", "e"]),
+        ("inet", ["10.0.0.1", "10.0.0.0/8", "::1"]),
+        ("text", ["ab ", " ", ""]),
+    ] {
+        let table = format!(
+            "CREATE TABLE parts (tenant_id uuid NOT NULL, id {kind} NOT NULL, note text, PRIMARY KEY (tenant_id, id)); \
+             CREATE TRIGGER tenantry_write_log AFTER INSERT OR UPDATE OR DELETE ON parts FOR EACH ROW \
+             WHEN (coalesce(current_setting('tenantry.transfer', true), '') <> 'on') EXECUTE FUNCTION tenantry.write_log()"
+        );
+        let ends = Ends::migrated((Engine::Postgres, Engine::Postgres)).await;
+        for end in [&ends.source, &ends.target] {
+            execute(end, &table).await;
+        }
+        for id in ids {
+            execute(&ends.source, &format!("INSERT INTO parts VALUES ('{TENANT}', '{id}', 'first')")).await;
+        }
+        ends.copy().await;
+        execute(&ends.target, &format!("DELETE FROM parts WHERE id = '{}'", ids[0])).await;
+        execute(&ends.target, &format!("UPDATE parts SET note = 'changed' WHERE id = '{}'", ids[1])).await;
+        assert_eq!(found(&ends).await, [], "{kind}");
+        execute_unlogged(&ends.target, &format!("DELETE FROM parts WHERE id = '{}'", ids[2])).await;
+        assert_eq!(found(&ends).await, [("parts".to_owned(), 1, 0)], "{kind}");
+    }
+}

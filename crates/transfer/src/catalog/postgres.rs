@@ -69,13 +69,15 @@ ORDER BY c.relname, NOT i.indisprimary, x.relname, k.position";
 /// partition, or one that refers to one, counts as its table's.
 const FOREIGN_KEYS: &str = "
 SELECT r.relname::text AS table_name, rn.nspname::text AS child_schema, k.conname::text AS name, u.position,
-       CASE WHEN c.relispartition THEN pg_catalog.format('%I.%I', cn.nspname, c.relname) END AS child_from,
+       CASE WHEN c.relispartition THEN pg_catalog.format('tableoid IN (SELECT relid FROM pg_catalog.pg_partition_tree(%L))',
+                                                         pg_catalog.format('%I.%I', cn.nspname, c.relname)) END AS binds,
+       pn.nspname::text AS referred_schema, p.relname::text AS referred,
        q.relname::text AS parent, qn.nspname::text AS parent_schema, a.attname::text AS column_name, pa.attname::text AS parent_column
 FROM pg_catalog.pg_constraint k JOIN pg_catalog.pg_class c ON c.oid = k.conrelid
 JOIN pg_catalog.pg_namespace cn ON cn.oid = c.relnamespace
 JOIN pg_catalog.pg_class r ON r.oid = CASE WHEN c.relispartition THEN pg_catalog.pg_partition_root(c.oid) ELSE c.oid END
 JOIN pg_catalog.pg_namespace rn ON rn.oid = r.relnamespace
-JOIN pg_catalog.pg_class p ON p.oid = k.confrelid
+JOIN pg_catalog.pg_class p ON p.oid = k.confrelid JOIN pg_catalog.pg_namespace pn ON pn.oid = p.relnamespace
 JOIN pg_catalog.pg_class q ON q.oid = CASE WHEN p.relispartition THEN pg_catalog.pg_partition_root(p.oid) ELSE p.oid END
 JOIN pg_catalog.pg_namespace qn ON qn.oid = q.relnamespace
 CROSS JOIN LATERAL ROWS FROM (pg_catalog.unnest(k.conkey), pg_catalog.unnest(k.confkey))
@@ -210,11 +212,12 @@ pub(super) async fn read(transaction: &mut Transaction, tenant_column: &str) -> 
         match table.foreign_keys.last_mut().filter(|_| !begins) {
             Some(key) => key.columns.push(columns),
             None => {
-                let parent_from = qualified(&parent_schema, &parent);
+                let parent_from =
+                    qualified(&get::<String>(&row, "referred_schema")?, &get::<String>(&row, "referred")?);
                 // A table of the same name in another schema is no tenant table of this one.
                 let parent = if parent_schema == schema { parent } else { format!("{parent_schema}.{parent}") };
-                let child_from = get(&row, "child_from")?;
-                table.foreign_keys.push(ForeignKey { name, child_from, parent, parent_from, columns: vec![columns] });
+                let binds = get(&row, "binds")?;
+                table.foreign_keys.push(ForeignKey { name, binds, parent, parent_from, columns: vec![columns] });
             }
         }
     }

@@ -128,7 +128,7 @@ async fn table(transaction: &mut Transaction, name: String) -> Result<Table, Err
                 foreign_keys.push((
                     id,
                     ForeignKey {
-                        child_from: None,
+                        binds: None,
                         name: format!("{name}.{} -> {parent}", pair.0),
                         parent_from: quote::identifier(&parent),
                         parent,

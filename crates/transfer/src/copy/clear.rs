@@ -40,8 +40,8 @@ pub(crate) async fn clear(structure: &Structure, to: &mut Transaction) -> Result
         deleted.extend(pairs.iter().map(|pair| pair.name.clone()).zip(rows));
     }
     if any(structure, to).await? {
-        let problem = "the login reads rows of the tenant that it may not delete: a policy for DELETE hides them from it; \
-             let the service role past it";
+        let problem = "rows of the tenant are there after they were deleted: a policy for DELETE hides them from the login, which \
+             should bypass it, or a trigger keeps or writes them";
         return Err(Error::Request { problem: problem.to_owned() });
     }
     Ok(deleted)

@@ -22,7 +22,7 @@ use crate::{
     kind::Kind,
     plan::{Pair, Structure},
     quote,
-    rows::present,
+    rows::{ask, present},
 };
 
 /// What is sent at once. Larger gained nothing when measured, one row at a time cost a tenth.
@@ -181,12 +181,13 @@ pub(super) async fn check_foreign_keys(
             .iter()
             .map(|(child, parent)| format!("p.{} = c.{}", quote::identifier(parent), quote::identifier(child)));
         let condition = format!(
-            "{}{refers} AND NOT EXISTS (SELECT 1 FROM {} AS p WHERE {})",
+            "{}{}{refers} AND NOT EXISTS (SELECT 1 FROM {} AS p WHERE {})",
             structure.target.filter(),
+            binds(key),
             key.parent_from,
             found.collect::<Vec<_>>().join(" AND ")
         );
-        (format!("{} AS c", key.child_from.as_ref().unwrap_or(&pair.target.from)), condition)
+        (format!("{} AS c", pair.target.from), condition)
     });
     let questions: Vec<(String, String)> = questions.collect();
     hold_parents(structure, &keys, to).await?;
@@ -201,24 +202,39 @@ pub(super) async fn check_foreign_keys(
 }
 
 /// Holds what the tenant's rows refer to in tables that are not its own, until the transaction ends: whoever deletes one of them, and
-/// began before these rows were seen, is waited for, and whoever begins later waits and then sees them.
+/// began before these rows were seen, is waited for, and whoever begins later waits and then sees them. Only who may update a table
+/// can hold its rows; a login that may not relies on the check that follows.
 async fn hold_parents(structure: &Structure, keys: &[(&Pair, &ForeignKey)], to: &mut Transaction) -> Result<(), Error> {
     let is_copied = |name: &str| structure.pairs.iter().any(|pair| pair.name == name);
     for (pair, key) in keys.iter().filter(|(_, key)| !is_copied(&key.parent)) {
+        let doing = || format!("holding the rows of {} that {} refers to", key.parent, pair.name);
+        let may = format!(
+            "SELECT pg_catalog.has_any_column_privilege({}, 'UPDATE') AS may",
+            quote::postgres_literal(&key.parent_from)
+        );
+        let may = ask(to, &may, &doing()).await?.first().map(|row| row.try_get::<bool>("", "may")).transpose();
+        if may.map_err(Error::answer(doing()))? != Some(true) {
+            continue;
+        }
         let same = |(child, parent): &(String, String)| {
             format!(" AND p.{} = c.{}", quote::identifier(parent), quote::identifier(child))
         };
         let sql = format!(
-            "SELECT pg_catalog.count(*) FROM (SELECT FROM {} AS p WHERE EXISTS (SELECT FROM {} AS c WHERE {}{}) FOR KEY SHARE OF p) AS held",
+            "SELECT pg_catalog.count(*) FROM (SELECT FROM {} AS p WHERE EXISTS (SELECT FROM {} AS c WHERE {}{}{}) FOR KEY SHARE OF p) AS held",
             key.parent_from,
-            key.child_from.as_ref().unwrap_or(&pair.target.from),
+            pair.target.from,
             structure.target.filter(),
+            binds(key),
             key.columns.iter().map(same).collect::<String>(),
         );
-        let doing = || format!("holding the rows of {} that {} refers to", key.parent, pair.name);
         to.execute_raw_sql(&sql).await.map_err(Error::database(doing()))?;
     }
     Ok(())
+}
+
+/// What is asked of a row besides, so that the key binds it.
+fn binds(key: &ForeignKey) -> String {
+    key.binds.iter().map(|binds| format!(" AND {binds}")).collect()
 }
 
 /// Where rows arrive.

@@ -177,8 +177,11 @@ impl Inspection<'_> {
     async fn references_outside(&mut self, from: &mut Transaction, to: &mut Transaction) -> Result<(), Error> {
         let mut seen = BTreeSet::new();
         for (side, key, columns) in references(self.structure, self.pair) {
-            if !self.structure.source.tenant_tables.contains(&key.parent)
-                && seen.insert((&key.parent, columns))
+            // As within the tenant.
+            let is_known = side == Side::Source || key.binds.is_none();
+            if is_known
+                && !self.structure.source.tenant_tables.contains(&key.parent)
+                && seen.insert((&key.parent, &key.binds, columns))
                 && let Some(key) = self.structure.found_in_target(side, key, self.options, self.refusals)
             {
                 self.outside(from, to, &key, side).await?;
@@ -342,8 +345,8 @@ fn within_tenant<'a>(structure: &'a Structure, pair: &'a Pair) -> Vec<Referring<
     references(structure, pair)
         .filter(|(_, key, columns)| !columns.is_empty() && structure.source.tenant_tables.contains(&key.parent))
         // Which rows the target would have in a partition, only the target can tell.
-        .filter(|(side, key, _)| *side == Side::Source || key.child_from.is_none())
-        .filter(|(_, key, columns)| seen.insert((key.parent.clone(), key.child_from.clone(), columns.clone())))
+        .filter(|(side, key, _)| *side == Side::Source || key.binds.is_none())
+        .filter(|(_, key, columns)| seen.insert((key.parent.clone(), key.binds.clone(), columns.clone())))
         .filter_map(|(_, key, columns)| referring(structure, pair, key, &columns))
         .collect()
 }
@@ -402,14 +405,15 @@ fn referring<'a>(
         .iter()
         .map(|(child, _)| format!(" AND {}", present(shape.engine, &format!("c.{}", quote::identifier(child)))))
         .collect();
-    let child = format!("{} AS c", key.child_from.as_ref().unwrap_or(&pair.source.from));
+    let binds = key.binds.iter().map(|binds| format!(" AND {binds}")).collect::<String>();
+    let child = format!("{} AS c", pair.source.from);
 
     Some(Referring {
         pair,
         child,
         parent: key.parent.clone(),
         columns: columns.iter().map(|(child, _)| child.clone()).collect(),
-        not_here: format!("{}{refers} AND NOT {here}", shape.filter()),
+        not_here: format!("{}{binds}{refers} AND NOT {here}", shape.filter()),
         anywhere,
     })
 }

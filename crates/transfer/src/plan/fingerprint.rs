@@ -61,7 +61,7 @@ fn add(digest: &mut Fields, table: &Table, details: &TableDetails) {
     }
     for key in &table.foreign_keys {
         let columns = key.columns.iter().flat_map(|(child, parent)| [child, parent]);
-        list("foreign key", &mut [&key.name, &key.parent].into_iter().chain(&key.child_from).chain(columns));
+        list("foreign key", &mut [&key.name, &key.parent].into_iter().chain(&key.binds).chain(columns));
     }
     for (what, checks) in [("check", &details.checks), ("exclusion", &details.exclusions)] {
         for check in checks {

@@ -13,7 +13,7 @@ use crate::{
     catalog::ForeignKey,
     kind::Kind,
     quote,
-    rows::{backend, comparable, count, present, print_key},
+    rows::{backend, comparable, count, is_padded, present, print_key},
 };
 
 /// Keys that are looked up at once.
@@ -24,6 +24,8 @@ const BATCH: usize = 500;
 struct Part {
     position: Option<usize>,
     kind: Kind,
+    /// Blanks at its end are none of its value.
+    padded: bool,
     referred: String,
 }
 
@@ -43,7 +45,7 @@ impl Inspection<'_> {
             let referred = referred.clone();
             if child == tenant_column {
                 let kind = self.pair.target.column(&other.tenant_column).map_or(Kind::Other, |column| column.kind);
-                parts.push(Part { position: None, kind, referred });
+                parts.push(Part { position: None, kind, padded: false, referred });
                 continue;
             }
             let position = self.pair.columns.iter().position(|column| column.name == *child);
@@ -51,13 +53,15 @@ impl Inspection<'_> {
             let Some((position, column)) = position.and_then(|at| Some((at, self.pair.columns.get(at)?))) else {
                 return Ok(());
             };
-            parts.push(Part { position: Some(position), kind: column.target, referred });
+            let padded = self.pair.source.column(child).is_some_and(|column| is_padded(&column.declared));
+            parts.push(Part { position: Some(position), kind: column.target, padded, referred });
         }
         let tenant = other.tenant.to_string();
+        let binds = key.binds.iter().map(|binds| format!(" AND {binds}")).collect::<String>();
         let (mut rows, mut samples) = (0, Vec::new());
         let mut batch: Vec<(String, Vec<String>)> = Vec::new();
         if parts.iter().all(|part| part.position.is_none()) {
-            if count(from, &self.pair.source.from, &own.filter()).await? > 0 {
+            if count(from, &self.pair.source.from, &format!("{}{binds}", own.filter())).await? > 0 {
                 batch.push((other.tenant_column.clone(), parts.iter().map(|_| tenant.clone()).collect()));
                 rows = self.missing(to, key, &parts, &batch).await?.len() as u64;
                 let referenced = tenant.clone();
@@ -65,6 +69,7 @@ impl Inspection<'_> {
             }
         } else {
             let mut reading = self.structure.reading(Side::Source, self.pair, false);
+            reading.filter.push_str(&binds);
             for (child, _) in key.columns.iter().filter(|(child, _)| child != tenant_column) {
                 reading.filter.push_str(&format!(" AND {}", present(from.engine(), &quote::identifier(child))));
             }
@@ -121,6 +126,7 @@ impl Inspection<'_> {
             .map(|(number, values)| {
                 let same = parts.iter().zip(*values).map(|(part, value)| {
                     let column = format!("p.{}", quote::identifier(&part.referred));
+                    let value = if part.padded { value.trim_end_matches(' ') } else { value };
                     format!("{} = {}", comparable(engine, &column, part.kind), literal(engine, part.kind, value))
                 });
                 let same = same.collect::<Vec<_>>().join(" AND ");

@@ -218,7 +218,8 @@ async fn nobody_refers(structure: &Structure, end: &mut Transaction) -> Result<(
                 referred.join(", "),
                 parent.target.from
             );
-            let rows = count(end, key.child_from.as_ref().unwrap_or(&child.target.from), &condition).await?;
+            let binds = key.binds.iter().map(|binds| format!(" AND {binds}")).collect::<String>();
+            let rows = count(end, &child.target.from, &format!("{condition}{binds}")).await?;
             if rows > 0 {
                 let problem = format!(
                     "{rows} row(s) of {} that belong to other tenants refer to rows of {} that would be deleted",

@@ -23,7 +23,7 @@ use crate::{
     kind::Kind,
     plan::{Pair, Prepared, Structure},
     quote,
-    rows::{Reading, comparable},
+    rows::{Reading, comparable, is_padded},
     schedule,
 };
 
@@ -102,6 +102,8 @@ async fn table(
 ) -> Result<Option<Unexplained>, Error> {
     let mut counted = Unexplained { table: pair.name.clone(), missing: 0, different: 0, samples: Vec::new() };
     let id = record_id(pair);
+    let declared = id.and_then(|id| pair.source.column(&pair.columns.get(id)?.name));
+    let declared = declared.map_or("", |column| column.declared.as_str());
     // By the text that the log has for them.
     let mut waiting: BTreeMap<String, Difference> = BTreeMap::new();
     let mut merge = Merge::begin(structure, pair, from, to).await?;
@@ -117,7 +119,7 @@ async fn table(
             Some(found) => found,
         };
         let difference = Difference { key: met.key(&merge.reading), found };
-        let record = id.and_then(|id| met.source.as_ref()?.values.get(id)?.clone());
+        let record = id.and_then(|id| Some(as_logged(met.source.as_ref()?.values.get(id)?.as_deref()?, declared)));
         match record {
             Some(record) => drop(waiting.insert(record, difference)),
             None => counted.add(difference, options),
@@ -128,6 +130,15 @@ async fn table(
     }
     settle(&mut waiting, &mut counted, pair, log, options).await?;
     Ok((counted.missing + counted.different > 0).then_some(counted))
+}
+
+/// An id as the log has it, whose triggers cast it to a text: of two types that is not what they write.
+fn as_logged(id: &str, declared: &str) -> String {
+    match declared {
+        "inet" if !id.contains('/') => format!("{id}/{}", if id.contains(':') { 128 } else { 32 }),
+        declared if is_padded(declared) => id.trim_end_matches(' ').to_owned(),
+        _ => id.to_owned(),
+    }
 }
 
 /// Counts those of the records that wait for which the log has no entry.
