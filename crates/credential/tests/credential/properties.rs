@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use secrecy::SecretString;
-use tenantry_credential::{CredentialColumn, Form, Keyring, Login, OpenError};
+use tenantry_credential::{CredentialColumn, Form, Keyring, Login, LoginError, OpenError};
 use uuid::Uuid;
 
 use crate::known_answers::{THREE_PART_12, THREE_PART_16, THREE_PART_TOKEN};
@@ -104,12 +104,21 @@ proptest! {
     fn the_short_form_is_read_as_written(user in "[a-z_][a-z0-9_]{3,20}", password in "[!-~]{1,40}") {
         prop_assume!(!password.starts_with("//"));
         let login = Login::parse(&SecretString::from(format!("{user}:{password}")));
-        // A user name that is an iv, before a password with one colon, is the one thing left in doubt.
+        // Two things are left in doubt: a user name that is an iv, before a password with one colon, and one that is a version.
+        let version = user.strip_prefix('v').and_then(|digits| digits.parse::<u16>().ok());
         if let Ok(login) = login {
             prop_assert_eq!(login, Login::new(user, password).unwrap());
         } else {
-            prop_assert!(user.len() == 16 && password.matches(':').count() == 1);
+            prop_assert!(version.is_some() || (user.len() == 16 && password.matches(':').count() == 1));
         }
+    }
+
+    #[test]
+    fn a_user_called_as_a_version_is_refused(version in 1..=u16::MAX, password in "[!-~]{1,40}") {
+        let login = Login::parse(&SecretString::from(format!("v{version}:{password}")));
+        prop_assert_eq!(login.unwrap_err(), LoginError::Sealed);
+        let json = serde_json::json!({ "user": format!("v{version}"), "password": password }).to_string();
+        prop_assert!(Login::parse(&SecretString::from(json)).is_ok());
     }
 
     #[test]
