@@ -297,7 +297,7 @@ pub async fn plan_transfer<M: MigratorTrait>(
 
 /// Moves a tenant to the target, or goes on with that. With a `plan`, only where everything still is what it was made against.
 ///
-/// Cancel-safe as [`Request::run`] is: run again, it continues.
+/// Cancel-safe as [`tenantry_transfer::Request::run`] is: run again, it continues.
 ///
 /// # Errors
 /// [`Error::UnknownTenant`], [`Error::Store`]. Whatever else goes wrong is in the report.
